@@ -1,0 +1,37 @@
+"""Every error a user can meet, as one small tree.
+
+The message of each is a single line that says what failed, what was found and what to do;
+the command line prints it as it stands, without a traceback.
+"""
+
+
+class EmotemporalError(Exception):
+    """Base of all errors this package raises on purpose."""
+
+
+class InputError(EmotemporalError):
+    """An input cannot be used: missing, unreadable, or not what it claims to be."""
+
+
+class VideoError(InputError):
+    """A video or picture cannot be read."""
+
+
+class DataError(InputError):
+    """A training table, manifest or crop store is malformed."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint is missing, damaged, or of another kind."""
+
+
+class OutputError(EmotemporalError):
+    """A result cannot be written."""
+
+
+class TrainingError(EmotemporalError):
+    """A training cannot go on; its last good state is kept."""
+
+
+class UsageError(EmotemporalError):
+    """The command or call itself is wrong; nothing was started."""

@@ -1,0 +1,30 @@
+"""Files that appear whole or not at all."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from emotemporal.errors import OutputError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` that takes its place when the block ends without an error.
+
+    Raises:
+        OutputError: the operating system refuses any step; `path` is then as it was before.
+    """
+    path = Path(path)
+    # Beside it, since renaming is atomic only within one file system; of its own short name, since that
+    # of the target may leave no room for more; of the same suffix, since some writers go by it.
+    temporary = path.parent / f".emotemporal-{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}"
+    try:
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

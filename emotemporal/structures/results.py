@@ -1,0 +1,166 @@
+"""What was found in a video."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emotemporal.structures.checks import require, require_array
+from emotemporal.structures.faces import Track, TrackStatus
+from emotemporal.structures.media import VideoInfo
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class ClipResult:
+    """One person's label for the whole clip by one aggregation."""
+
+    emotion: str
+    probs: np.ndarray
+    """float32 (C,), sums to 1."""
+    confidence: float
+    """Probability of `emotion`; for a vote, its share of the frames."""
+    votes: np.ndarray | None = None
+    """int64 (C,), frames won by each emotion, where the aggregation counts them."""
+
+    def __post_init__(self) -> None:
+        require_array(self, "probs", np.float32, (None,))
+        require(abs(float(self.probs.sum()) - 1.0) < 1e-3, self, "probs must sum to 1")
+
+
+@dataclass(frozen=True, eq=False)
+class EmotionTimeline:
+    """One track's emotions: for every frame, and for the clip by every aggregation."""
+
+    track_id: int
+    frame_probs: np.ndarray
+    """float32 (L, C), rows sum to 1; one row for each frame of the track."""
+    smoothed_probs: np.ndarray
+    """float32 (L, C), rows sum to 1."""
+    clip: Mapping[str, ClipResult]
+    """By name of the aggregation: `head` (where the checkpoint has one), `sum`, `vote`."""
+
+    def __post_init__(self) -> None:
+        require_array(self, "frame_probs", np.float32, (None, None))
+        require_array(self, "smoothed_probs", np.float32, self.frame_probs.shape)
+
+    @property
+    def aggregations_agree(self) -> bool:
+        return len({result.emotion for result in self.clip.values()}) <= 1
+
+
+@dataclass(frozen=True, eq=False)
+class VideoAnalysis:
+    """Everything that was found in one video."""
+
+    info: VideoInfo
+    labels: tuple[str, ...]
+    frame_index: np.ndarray
+    """int64 (N,), every decoded frame, with or without faces."""
+    pts_seconds: np.ndarray
+    """float64 (N,)."""
+    tracks: tuple[Track, ...]
+    timelines: tuple[EmotionTimeline, ...]
+    """One for each track, in the same order."""
+    checkpoint: Mapping[str, Any]
+    """`name`, `sha256` and `licence` of the weights."""
+    settings: Mapping[str, Any]
+    """What the run was asked for, and the versions it ran with."""
+    warnings: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        require_array(self, "frame_index", np.int64, (None,))
+        require_array(self, "pts_seconds", np.float64, (len(self.frame_index),))
+        require(len(self.tracks) == len(self.timelines), self, "one timeline for each track")
+        for track, timeline in zip(self.tracks, self.timelines, strict=True):
+            require(track.track_id == timeline.track_id, self, "tracks and timelines out of order")
+            require(len(track) == len(timeline.frame_probs), self, "timeline and track differ in length")
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row for every decoded frame and person, ordered by frame, then by person.
+
+        Columns: frame_index, pts_seconds, track_id (Int64, missing without a face), status, x1, y1, x2, y2,
+        score, emotion, smoothed_emotion, confidence (of the smoothed emotion), then `p_<emotion>` (frame
+        by frame) and `s_<emotion>` (smoothed). A frame without a face has status `no_face`.
+        """
+        import pandas as pd
+
+        names = np.array(self.labels)
+        parts = []
+        for track, timeline in zip(self.tracks, self.timelines, strict=True):
+            smoothed = timeline.smoothed_probs
+            columns: dict[str, Any] = {
+                "frame_index": track.frame_index,
+                "pts_seconds": track.pts_seconds,
+                "track_id": np.full(len(track), track.track_id),
+                "status": np.array([status.name.lower() for status in TrackStatus])[track.status],
+                **dict(zip(("x1", "y1", "x2", "y2"), track.boxes.T, strict=True)),
+                "score": track.scores,
+                "emotion": names[timeline.frame_probs.argmax(1)],
+                "smoothed_emotion": names[smoothed.argmax(1)],
+                "confidence": smoothed.max(1),
+                **{f"p_{name}": timeline.frame_probs[:, i] for i, name in enumerate(self.labels)},
+                **{f"s_{name}": smoothed[:, i] for i, name in enumerate(self.labels)},
+            }
+            parts.append(pd.DataFrame(columns))
+        covered = np.unique(np.concatenate([t.frame_index for t in self.tracks])) if self.tracks else []
+        empty = ~np.isin(self.frame_index, covered)
+        columns = {"frame_index": self.frame_index[empty], "pts_seconds": self.pts_seconds[empty]}
+        parts.append(pd.DataFrame(columns).assign(status="no_face"))
+        order = ["frame_index", "pts_seconds", "track_id", "status", "x1", "y1", "x2", "y2", "score"]
+        order += ["emotion", "smoothed_emotion", "confidence"]
+        order += [f"{kind}_{name}" for kind in "ps" for name in self.labels]
+        table = pd.concat(parts, ignore_index=True).reindex(columns=order)
+        table["track_id"] = table["track_id"].astype("Int64")
+        return table.sort_values(["frame_index", "track_id"], ignore_index=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the analysis without its per-frame rows as a JSON-ready document."""
+        info = self.info
+        people = []
+        for track, timeline in zip(self.tracks, self.timelines, strict=True):
+            clip = {name: self._clip_document(result) for name, result in timeline.clip.items()}
+            people.append(
+                {
+                    "track_id": int(track.track_id),
+                    "first_seconds": float(track.pts_seconds[0]),
+                    "last_seconds": float(track.pts_seconds[-1]),
+                    "num_frames": len(track),
+                    "num_frames_seen": int(track.seen.sum()),
+                    "clip": clip,
+                    "aggregations_agree": timeline.aggregations_agree,
+                }
+            )
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "video": {
+                "path": info.path,
+                "width": info.width,
+                "height": info.height,
+                "num_frames": len(self.frame_index),
+                "duration_seconds": info.duration_seconds,
+                "average_fps": info.average_fps,
+            },
+            "labels": list(self.labels),
+            "people": people,
+            "checkpoint": dict(self.checkpoint),
+            "settings": dict(self.settings),
+            "warnings": list(self.warnings),
+        }
+
+    def _clip_document(self, result: ClipResult) -> dict[str, Any]:
+        document: dict[str, Any] = {
+            "emotion": result.emotion,
+            "confidence": float(result.confidence),
+            "probs": {name: float(p) for name, p in zip(self.labels, result.probs, strict=True)},
+        }
+        if result.votes is not None:
+            document["votes"] = {name: int(n) for name, n in zip(self.labels, result.votes, strict=True)}
+        return document
