@@ -1,0 +1,260 @@
+"""Draw the result onto the frames of a video.
+
+Everything is sized by the shorter side of the picture, so that the overlay of a 240-line clip and of a
+4K one look alike. Text is rendered once for each wording and then only blitted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from emotemporal.report.palette import INK, PAPER, RGB, emotion_colour
+from emotemporal.structures import EmotionTimeline, Track, TrackStatus, VideoAnalysis
+
+if TYPE_CHECKING:
+    from PIL import ImageFont
+
+# Below 10 px DejaVu Sans Bold loses its counters once the video is compressed.
+_MIN_FONT_PX = 10
+_MUTED: RGB = (92, 98, 108)
+
+
+@dataclass(frozen=True, eq=False)
+class _Marks:
+    """What is drawn for one track, worked out once for all its frames."""
+
+    track_id: int
+    first_frame: int
+    boxes: np.ndarray
+    """float32 (L, 4), xyxy in source pixels."""
+    dashed: np.ndarray
+    """bool (L,), true where the box is interpolated."""
+    emotion: np.ndarray
+    """uint8 (L,), index of the smoothed emotion."""
+    percent: np.ndarray
+    """uint8 (L,), its probability in whole percent."""
+    face_px: float
+    """Median width of the box: form and rank of a chip follow the track, so that they do not flicker."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Chip:
+    """A rendered label, ready to blit: `pixels + frame * keep / 255`."""
+
+    pixels: np.ndarray
+    """uint8 (h, w, 3), premultiplied by its own opacity."""
+    keep: np.ndarray
+    """uint8 (h, w, 3), how much of the frame shows through; 0 but for the rounded corners."""
+
+
+class OverlayRenderer:
+    """Draws box, person, smoothed emotion and confidence of everyone on a frame.
+
+    Args:
+        analysis: its boxes are in the pixels of the frames that will be drawn on.
+        text_scale: factor on the size of text and lines.
+    """
+
+    def __init__(self, analysis: VideoAnalysis, *, text_scale: float = 1.0) -> None:
+        # Width counts too: on a portrait video, text sized by the height would fill the picture.
+        shorter_px = min(analysis.info.height, analysis.info.width)
+        self._font_px = max(_MIN_FONT_PX, round((6 + 0.019 * shorter_px) * text_scale))
+        self._small_font_px = max(_MIN_FONT_PX, round(0.8 * self._font_px))
+        # One pixel would lose its colour to the chroma subsampling of the written video.
+        self._line_px = max(2, round((1.2 + 0.0026 * shorter_px) * text_scale))
+        # Beside a narrower face the full wording would look like the caption of its neighbour.
+        self._compact_below_px = 4 * self._font_px
+        self._labels = analysis.labels
+        self._marks = [_track_marks(*pair) for pair in zip(analysis.tracks, analysis.timelines, strict=True)]
+        self._first = np.array([marks.first_frame for marks in self._marks], dtype=np.int64)
+        self._last = self._first + [len(marks.percent) - 1 for marks in self._marks]
+        self._slot_of_track: dict[int, int] = {}
+
+    def draw(self, frame: np.ndarray, frame_index: int) -> np.ndarray:
+        """Return the frame with everyone on it marked.
+
+        A chip prefers the place where it stood on the frame drawn before, so draw in display order.
+
+        Args:
+            frame: uint8 (H, W, 3), RGB; not changed.
+            frame_index: its position in the source video.
+        Returns: uint8 (H, W, 3); `frame` itself where there is nobody to mark.
+        """
+        present = np.flatnonzero((self._first <= frame_index) & (frame_index <= self._last))
+        if not len(present):
+            return frame
+        picture = frame.copy()
+        marks = [self._marks[i] for i in present]
+        rows = [frame_index - m.first_frame for m in marks]
+        boxes = np.array([m.boxes[row] for m, row in zip(marks, rows, strict=True)])
+        # A face cut off by the picture's edge keeps a closed box.
+        margin = self._line_px + 1
+        boxes = np.clip(boxes, margin, np.array(picture.shape[1::-1] * 2) - margin).round().astype(int)
+        for m, row, box in zip(marks, rows, boxes, strict=True):
+            colour = emotion_colour(self._labels[m.emotion[row]])
+            _draw_box(picture, box, colour=colour, line_px=self._line_px, dashed=bool(m.dashed[row]))
+        chips = [self._chip(m, row) for m, row in zip(marks, rows, strict=True)]
+        for chip, (x, y) in zip(chips, self._place(chips, marks, boxes, picture.shape), strict=True):
+            _blit(picture, chip, x, y)
+        return picture
+
+    def _chip(self, marks: _Marks, row: int) -> _Chip:
+        emotion = self._labels[marks.emotion[row]]
+        text, font_px = f"person {marks.track_id} · {emotion}", self._font_px
+        if marks.face_px < self._compact_below_px:
+            text, font_px = f"{marks.track_id} · {emotion}", self._small_font_px
+        return _render_chip(text, int(marks.percent[row]), emotion_colour(emotion), font_px)
+
+    def _place(
+        self, chips: list[_Chip], marks: list[_Marks], boxes: np.ndarray, shape: tuple[int, ...]
+    ) -> list[tuple[int, int]]:
+        """Choose each chip's top left corner: inside the picture, off the faces and off each other."""
+        gap = self._line_px + 1
+        taken = boxes.astype(np.float64)
+        places = [(0, 0)] * len(chips)
+        # The largest face chooses first: its chip is the one that is read.
+        for i in sorted(range(len(chips)), key=lambda i: -marks[i].face_px):
+            height, width = chips[i].keep.shape[:2]
+            slots = _slots(boxes[i], width=width, height=height, gap=gap)
+            slots[:, 0] = np.clip(slots[:, 0], 0, max(0, shape[1] - width))
+            slots[:, 1] = np.clip(slots[:, 1], 0, max(0, shape[0] - height))
+            rects = np.hstack([slots, slots + np.array([width, height])])
+            # A later slot costs a little, leaving the slot of the frame before a little more: both far
+            # less than covering a fifth of a chip.
+            cost = _overlap(rects, taken) / (width * height) + 0.01 * np.arange(len(slots))
+            last = self._slot_of_track.get(marks[i].track_id)
+            if last is not None:
+                cost[last] -= 0.15
+            best = int(cost.argmin())
+            self._slot_of_track[marks[i].track_id] = best
+            taken = np.concatenate([taken, rects[best : best + 1]])
+            places[i] = (int(slots[best, 0]), int(slots[best, 1]))
+        return places
+
+
+def _track_marks(track: Track, timeline: EmotionTimeline) -> _Marks:
+    smoothed = timeline.smoothed_probs
+    return _Marks(
+        track_id=track.track_id,
+        first_frame=int(track.frame_index[0]),
+        boxes=track.boxes,
+        dashed=track.status == TrackStatus.INTERPOLATED,
+        emotion=smoothed.argmax(1).astype(np.uint8),
+        percent=np.rint(100 * smoothed.max(1)).astype(np.uint8),
+        face_px=float(np.median(track.boxes[:, 2] - track.boxes[:, 0])),
+    )
+
+
+def _slots(box: np.ndarray, *, width: int, height: int, gap: int) -> np.ndarray:
+    """Return the places a chip may take around a box, best first, as (8, 2) top left corners."""
+    x1, y1, x2, y2 = (int(v) for v in box)
+    above, below, middle = y1 - gap - height, y2 + gap, (x1 + x2 - width) // 2
+    left, right = x1 - gap, x2 + gap
+    return np.array(
+        [
+            (left, above),
+            (right - width, above),
+            (middle, above),
+            (left, below),
+            (right - width, below),
+            (middle, below),
+            (right, y1),
+            (left - width, y1),
+        ]
+    )
+
+
+def _overlap(rects: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return (K,), the area of each of (K, 4) rectangles that (M, 4) others cover, counted with repeats."""
+    low = np.maximum(rects[:, None, :2], others[None, :, :2])
+    high = np.minimum(rects[:, None, 2:], others[None, :, 2:])
+    return np.clip(high - low, 0, None).prod(2).sum(1)
+
+
+def _draw_box(picture: np.ndarray, box: np.ndarray, *, colour: RGB, line_px: int, dashed: bool) -> None:
+    """Draw a box around a face, the line just outside of it, dark-edged to stand out on any background."""
+    edge = max(1, line_px // 3)
+    x1, y1, x2, y2 = (int(v) for v in box)
+    dash = max(4, min(6 * line_px, (x2 - x1) // 5))
+    for grow, paint in ((edge, INK), (0, colour)):
+        inner, outer = -grow, line_px + grow
+        left, top, right, bottom = x1 - outer, y1 - outer, x2 + outer, y2 + outer
+        bars = [
+            (left, top, right, y1 - inner),
+            (left, y2 + inner, right, bottom),
+            (left, top, x1 - inner, bottom),
+            (x2 + inner, top, right, bottom),
+        ]
+        for bar in bars:
+            for part in _dashes(*bar, dash=dash, grow=grow) if dashed else [bar]:
+                # OpenCV includes the second corner and clips to the picture.
+                cv2.rectangle(picture, part[:2], (part[2] - 1, part[3] - 1), paint, cv2.FILLED)
+
+
+def _dashes(x1: int, y1: int, x2: int, y2: int, *, dash: int, grow: int) -> list[tuple[int, int, int, int]]:
+    """Cut a bar into dashes with gaps as long; those of the dark edge reach `grow` beyond the coloured."""
+    x1, y1, x2, y2 = (int(v) for v in (x1, y1, x2, y2))
+    if x2 - x1 > y2 - y1:
+        return [(x, y1, min(x + dash + grow, x2), y2) for x in range(x1, x2, 2 * dash)]
+    return [(x1, y, x2, min(y + dash + grow, y2)) for y in range(y1, y2, 2 * dash)]
+
+
+def _blit(picture: np.ndarray, chip: _Chip, x: int, y: int) -> None:
+    """Lay a chip over the picture; what hangs over its right or lower end is cut off."""
+    target = picture[y : y + chip.keep.shape[0], x : x + chip.keep.shape[1]]
+    height, width = target.shape[:2]
+    under = cv2.multiply(target, chip.keep[:height, :width], scale=1 / 255)
+    cv2.add(under, chip.pixels[:height, :width], dst=target)
+
+
+@cache
+def _font(size_px: int) -> ImageFont.FreeTypeFont:
+    """Return the bold DejaVu Sans that Matplotlib ships, so that no system font is needed."""
+    import matplotlib
+    from PIL import ImageFont
+
+    path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf")
+    return ImageFont.truetype(str(path), size_px, layout_engine=ImageFont.Layout.BASIC)
+
+
+@lru_cache(maxsize=128)  # at most about 50 MB, at 2160 lines
+def _render_chip(text: str, percent: int, colour: RGB, font_px: int) -> _Chip:
+    """Render the text and a confidence bar on a solid dark chip with rounded corners."""
+    from PIL import Image, ImageDraw
+
+    font = _font(font_px)
+    wording = f"{text} {percent}%"
+    pad_x, pad_y = round(0.45 * font_px), round(0.25 * font_px)
+    stripe, bar = round(0.4 * font_px), max(2, round(0.18 * font_px))
+    ascent, descent = font.getmetrics()
+    text_width, left = round(font.getlength(wording)), stripe + pad_x
+    width, height = left + text_width + pad_x, ascent + descent + 2 * pad_y + bar
+    image = Image.new("RGB", (width, height), INK)
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, 0, stripe - 1, height), fill=colour)
+    draw.text((left, pad_y), wording, font=font, fill=PAPER)
+    top, bottom = height - pad_y - bar, height - pad_y - 1
+    draw.rectangle((left, top, left + text_width - 1, bottom), fill=_MUTED)
+    if percent:
+        draw.rectangle((left, top, left + round(text_width * percent / 100) - 1, bottom), fill=colour)
+    opacity = np.full((height, width, 1), 255, np.uint16)
+    corner = _corner(pad_y)[..., None]
+    opacity[:pad_y, :pad_y], opacity[:pad_y, -pad_y:] = corner, corner[:, ::-1]
+    opacity[-pad_y:, :pad_y], opacity[-pad_y:, -pad_y:] = corner[::-1], corner[::-1, ::-1]
+    pixels = (np.asarray(image) * opacity // 255).astype(np.uint8)
+    return _Chip(pixels, np.repeat(255 - opacity, 3, axis=2).astype(np.uint8))
+
+
+@cache
+def _corner(radius_px: int) -> np.ndarray:
+    """Return the upper left corner of a rounded shape: uint8 (R, R), 255 where it is fully covered."""
+    # Pillow does not smooth the outlines it draws: sample each pixel at 8 x 8 points.
+    offset = radius_px - (np.arange(8 * radius_px) + 0.5) / 8
+    inside = offset[:, None] ** 2 + offset[None, :] ** 2 <= radius_px**2
+    return (255 * inside.reshape(radius_px, 8, radius_px, 8).mean((1, 3))).round().astype(np.uint8)
