@@ -1,0 +1,200 @@
+"""Checkpoints: one safetensors file each, tensors plus a JSON header.
+
+Loading executes nothing: the header is JSON, the tensors are raw numbers, and the network is built
+again from its dimensions.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from emotemporal.errors import CheckpointError, OutputError
+from emotemporal.files import replacing
+from emotemporal.models.backbone import build_backbone
+from emotemporal.models.classifier import EmotionClassifier
+from emotemporal.models.specs import BackboneSpec, HeadSpec
+from emotemporal.models.temporal import TemporalHead
+from emotemporal.structures import CropGeometry
+
+FORMAT_VERSION = 1
+_HEADER_KEY = "emotemporal"
+_DEFAULT_NAME = "clip_default.safetensors"
+# The largest network here has 6 M parameters; a file of this size is something else.
+_MAX_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True)
+class CheckpointHeader:
+    """What a checkpoint says of itself."""
+
+    kind: Literal["frame", "clip"]
+    name: str
+    labels: tuple[str, ...]
+    """The emotions predicted, in the order of the logits."""
+    backbone: BackboneSpec
+    temperature: float
+    """Divides the frame logits before they become probabilities."""
+    head: HeadSpec | None = None
+    """Of a clip checkpoint."""
+    trained_labels: tuple[str, ...] = ()
+    """Emotions the head was trained on; the others keep the frame network's evidence."""
+    head_temperature: float = 1.0
+    dwell_seconds: float = 2.0
+    """Mean time in one emotion, for smoothing."""
+    geometry: CropGeometry = field(default_factory=CropGeometry)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Data, its licence, settings, seed, versions."""
+    licence: str = "unknown"
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """What was measured on validation data when it was saved."""
+
+    def to_json(self) -> str:
+        return json.dumps({"format_version": FORMAT_VERSION, **asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "CheckpointHeader":
+        """Rebuild a header.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is not one.
+        """
+        values = json.loads(text)
+        version = values.pop("format_version")
+        if version != FORMAT_VERSION:
+            raise ValueError(f"format version {version}, this release reads {FORMAT_VERSION}")
+        values["labels"] = tuple(values["labels"])
+        values["trained_labels"] = tuple(values["trained_labels"])
+        values["backbone"] = BackboneSpec(**values["backbone"])
+        values["head"] = None if values["head"] is None else HeadSpec(**values["head"])
+        geometry = values["geometry"]
+        template = tuple(tuple(point) for point in geometry["template"])
+        values["geometry"] = CropGeometry(side_px=geometry["side_px"], template=template)
+        return cls(**values)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A loaded checkpoint file."""
+
+    path: Path
+    sha256: str
+    header: CheckpointHeader
+    tensors: Mapping[str, Tensor]
+
+    def identity(self) -> dict[str, str]:
+        """Return what an output records of the weights it came from."""
+        return {"name": self.header.name, "sha256": self.sha256, "licence": self.header.licence}
+
+
+def save_checkpoint(path: str | Path, header: CheckpointHeader, tensors: Mapping[str, Tensor]) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            save_file(plain, temporary, metadata={_HEADER_KEY: header.to_json()})
+        except SafetensorError as error:
+            raise OutputError(f"cannot write {path}: {error}") from error
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint file.
+
+    Raises:
+        CheckpointError: missing, damaged, or not a checkpoint of this package.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint file")
+    if path.stat().st_size > _MAX_BYTES:
+        raise CheckpointError(f"{path}: {path.stat().st_size} bytes are too many for a checkpoint")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_HEADER_KEY)
+            if text is None:
+                raise CheckpointError(f"{path}: a safetensors file, but without an emotemporal header")
+            header = CheckpointHeader.from_json(text)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint, or damaged ({error})") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path}: the header is not readable ({error})") from error
+    return Checkpoint(path, file_sha256(path), header, tensors)
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes as hex digits."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def build_classifier(checkpoint: Checkpoint, *, device: torch.device | str = "cpu") -> EmotionClassifier:
+    """Build a checkpoint's networks from its dimensions and fill them with its tensors.
+
+    Raises:
+        CheckpointError: names or shapes do not fit the dimensions in the header.
+    """
+    header = checkpoint.header
+    backbone = build_backbone(header.backbone)
+    _fill(backbone, checkpoint, "backbone.")
+    head = None
+    if header.head is not None:
+        head = TemporalHead(
+            header.head,
+            embedding_dim=backbone.embedding_dim,
+            num_classes=len(header.labels),
+            trained_classes=[header.labels.index(name) for name in header.trained_labels],
+        )
+        _fill(head, checkpoint, "head.")
+    return EmotionClassifier(
+        backbone,
+        labels=header.labels,
+        temperature=header.temperature,
+        head=head,
+        head_temperature=header.head_temperature,
+        device=device,
+    )
+
+
+def _fill(module: torch.nn.Module, checkpoint: Checkpoint, prefix: str) -> None:
+    tensors = {
+        name.removeprefix(prefix): value
+        for name, value in checkpoint.tensors.items()
+        if name.startswith(prefix)
+    }
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(
+            f"{checkpoint.path}: the tensors do not fit the header's dimensions ({reason})"
+        ) from error
+
+
+def default_checkpoint() -> Path:
+    """Return the path of the shipped clip checkpoint.
+
+    Raises:
+        CheckpointError: it is not there.
+    """
+    package = Path(__file__).parent
+    # Inside the package once installed as a wheel, beside it in a checkout.
+    for folder in (package / "checkpoints", package.parent / "checkpoints"):
+        path = folder / _DEFAULT_NAME
+        if path.is_file():
+            return path
+    raise CheckpointError(
+        f"{_DEFAULT_NAME} is not in {package.parent / 'checkpoints'}; give --checkpoint FILE"
+    )

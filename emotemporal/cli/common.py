@@ -1,0 +1,72 @@
+"""What all commands share: settings from files and flags, and errors as one line."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, TypeVar
+
+from jsonargparse import ArgumentParser
+
+from emotemporal.errors import EmotemporalError, UsageError
+
+T = TypeVar("T")
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+def make_parser(command: str, description: str) -> ArgumentParser:
+    """Return a command's parser; flags must be spelt out, so that new ones break no script."""
+    return ArgumentParser(prog=f"emotemporal {command}", description=description, allow_abbrev=False)
+
+
+def parse_settings(command: str, config_class: type[T], description: str, argv: Sequence[str] | None) -> T:
+    """Parse a training's command line: `--config FILE`, then dotted overrides.
+
+    A faulty file or flag is named on stderr and exits with 2.
+    """
+    parser = make_parser(command, description)
+    parser.add_argument("--config", action="config", help="YAML file of departures from the defaults")
+    parser.add_class_arguments(config_class, as_group=False)
+    settings = vars(parser.instantiate(parser.parse_args(argv)))
+    return config_class(**{name: value for name, value in settings.items() if name != "config"})
+
+
+def guarded(main: Callable[..., int]) -> Callable[..., int]:
+    """Turn this package's errors into one line on stderr and the right exit code."""
+
+    @wraps(main)
+    def run(argv: Sequence[str] | None = None) -> int:
+        try:
+            return main(argv)
+        except UsageError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return EXIT_USAGE
+        except EmotemporalError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return EXIT_FAILED
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return EXIT_INTERRUPTED
+
+    return run
+
+
+@contextmanager
+def progress_bar(name: str) -> Iterator[Callable[[str, int, int | None], None]]:
+    """Give a progress callback that draws a bar on stderr, where that is a terminal."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        tasks: dict[str, Any] = {}
+
+        def on_progress(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(f"{escape(name)} {stage}", total=total)
+            progress.update(tasks[stage], completed=done, total=total)
+
+        yield on_progress

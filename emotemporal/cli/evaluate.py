@@ -1,0 +1,166 @@
+"""`emotemporal evaluate`: measure a checkpoint on labelled data."""
+
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser
+
+from emotemporal.cli.common import EXIT_OK, guarded, make_parser
+from emotemporal.errors import UsageError
+
+if TYPE_CHECKING:
+    from emotemporal.checkpoint import Checkpoint
+    from emotemporal.datasets.crops import CropStore
+
+_PROTOCOLS = ("fer2013", "ferplus", "clips")
+
+
+def _parser() -> ArgumentParser:
+    parser = make_parser(
+        "evaluate",
+        "Measure a checkpoint: its frame network on FER2013, or all of it on labelled clips. "
+        "A clip in which no face is found counts as an error.",
+    )
+    parser.add_argument("--checkpoint", type=str, required=True)
+    parser.add_argument(
+        "--data", type=str, required=True, help="FER2013 csv; or a crop store, manifest or folder of clips"
+    )
+    parser.add_argument(
+        "--protocol", choices=_PROTOCOLS, help="fer2013 for a csv with pixels, clips for everything else"
+    )
+    parser.add_argument(
+        "--labels", choices=["fer2013", "ferplus"], default="fer2013", help="of the FER2013 faces"
+    )
+    parser.add_argument("--split", type=str, help="PrivateTest by default for FER2013, else all clips")
+    parser.add_argument("--flip", action="store_true", help="average each face with its mirror image")
+    parser.add_argument("--predictions", type=str, help="csv to write with one row for each clip")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
+    return parser
+
+
+@guarded
+def main(argv: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+
+    from emotemporal.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(options.checkpoint)
+    data = Path(options.data)
+    protocol = options.protocol or _guess_protocol(data, options.labels)
+    document: dict[str, Any] = {
+        "protocol": protocol,
+        "checkpoint": checkpoint.identity(),
+        "data": str(data),
+    }
+    if protocol == "clips":
+        document |= _evaluate_clips(checkpoint, data, options)
+    else:
+        document |= _evaluate_faces(checkpoint, data, options, protocol)
+    if options.json:
+        print(json.dumps(document))
+    else:
+        _print_report(document)
+    return EXIT_OK
+
+
+def _guess_protocol(data: Path, labels: str) -> str:
+    names = data.name.lower()
+    is_table = data.is_file() and ".csv" in names and ("fer" in names or names.endswith((".xz", ".gz")))
+    is_class_folders = data.is_dir() and any((data / name).is_dir() for name in ("Training", "train"))
+    if not (is_table or is_class_folders):
+        return "clips"
+    return labels
+
+
+def _evaluate_faces(checkpoint: "Checkpoint", data: Path, options: Any, protocol: str) -> dict[str, Any]:
+    from emotemporal.datasets.fer2013 import read_fer2013
+    from emotemporal.pipeline import choose_device
+    from emotemporal.training.evaluation import evaluate_frames
+
+    votes = data.parent / "fer2013new.csv" if protocol == "ferplus" else None
+    split = options.split or "PrivateTest"
+    faces = read_fer2013(data, ferplus=votes).split(split)
+    device = choose_device(options.device).type
+    found = evaluate_frames(checkpoint, faces, labels=protocol, flip=options.flip, device=device)
+    return {"split": split, "flip": options.flip, **found}
+
+
+def _evaluate_clips(checkpoint: "Checkpoint", data: Path, options: Any) -> dict[str, Any]:
+    from emotemporal.checkpoint import build_classifier
+    from emotemporal.datasets.sequences import load_sequences
+    from emotemporal.pipeline import choose_device
+    from emotemporal.training.evaluation import clip_report, predict_clips, write_predictions
+
+    classifier = build_classifier(checkpoint, device=choose_device(options.device))
+    with tempfile.TemporaryDirectory() as temporary:
+        store = _open_or_extract(checkpoint, data, Path(temporary), options.device)
+        clips = load_sequences(store, classifier, splits=[options.split] if options.split else ())
+    predictions = predict_clips(classifier, clips)
+    if options.predictions:
+        write_predictions(options.predictions, predictions, classifier.labels)
+    report = clip_report(predictions, classifier.labels)
+    return {
+        "split": options.split or "all",
+        "num": report["num"],
+        "labels": list(classifier.labels),
+        **report["aggregations"],
+    }
+
+
+def _open_or_extract(checkpoint: "Checkpoint", data: Path, temporary: Path, device: str) -> "CropStore":
+    from emotemporal.datasets.crops import CropStore
+    from emotemporal.datasets.manifest import read_manifest
+    from emotemporal.extraction import extract_faces
+    from emotemporal.faces.detector import MtcnnDetector
+    from emotemporal.pipeline import choose_device
+
+    geometry = checkpoint.header.geometry
+    if (data / "store.json").is_file():
+        store = CropStore.open(data)
+        if store.geometry != geometry:
+            raise UsageError(
+                f"{data}: cut in another geometry than the checkpoint's; extract the faces again"
+            )
+        return store
+    items = read_manifest(data)
+    store = CropStore.create(temporary / "store", geometry, {})
+
+    def on_failure(item: Any, error: Exception) -> None:
+        # An evaluation that leaves out what it cannot read would flatter the checkpoint.
+        raise error
+
+    extract_faces(items, store, MtcnnDetector(device=choose_device(device).type), on_failure=on_failure)
+    return store
+
+
+def _print_report(document: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from emotemporal.labelling.aggregation import AGGREGATIONS
+
+    console = Console(soft_wrap=True)
+    console.print(f"{document['protocol']} · {document['split']} · {document['num']} items", highlight=False)
+    columns = {name: document[name] for name in AGGREGATIONS if name in document} or {"frames": document}
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for key in ("accuracy", "uar", "macro_f1", "ece"):
+        table.add_row(key, *(f"{found[key]:.4f}" for found in columns.values()))
+    for emotion in document["labels"]:
+        recalls = [found["per_class_recall"][emotion] for found in columns.values()]
+        table.add_row(f"recall {emotion}", *("–" if r is None else f"{r:.3f}" for r in recalls))
+    console.print(table)
+    for name, found in columns.items():
+        if "interval" in found:
+            low, high = found["interval"]
+            console.print(f"{name}: 95 % interval of the accuracy {low:.3f} to {high:.3f}", highlight=False)
+    missing = next(iter(columns.values()))["num_without_prediction"]
+    if missing:
+        print(f"{missing} clips without a face count as errors", file=sys.stderr)

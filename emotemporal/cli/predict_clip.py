@@ -1,0 +1,153 @@
+"""`emotemporal predict-clip`: label every person in videos."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser
+
+from emotemporal.cli.common import EXIT_FAILED, EXIT_OK, guarded, make_parser, progress_bar
+from emotemporal.datasets.manifest import VIDEO_SUFFIXES
+from emotemporal.errors import CheckpointError, EmotemporalError, UsageError
+from emotemporal.structures import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from emotemporal.structures import VideoAnalysis
+
+_PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+def _parser() -> ArgumentParser:
+    parser = make_parser(
+        "predict-clip",
+        "Tell what every person in a video shows on their face: for the clip, for every frame.",
+    )
+    parser.add_argument("videos", nargs="+", help="videos or pictures, or folders of them")
+    parser.add_argument("--per-frame", action="store_true", help="write <stem>.frames.csv")
+    parser.add_argument("--overlay", action="store_true", help="write <stem>.overlay.mp4")
+    parser.add_argument(
+        "--output-dir", type=str, default="emotemporal_output", help="where results go (made if missing)"
+    )
+    parser.add_argument("--checkpoint", type=str, help="weights; the shipped clip checkpoint by default")
+    parser.add_argument(
+        "--aggregate",
+        choices=["head", "sum", "vote"],
+        help="the clip label shown first: head where there is one",
+    )
+    parser.add_argument("--smooth", choices=["hmm", "ema", "none"], default="hmm", help="of the frame labels")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
+    return parser
+
+
+@guarded
+def main(argv: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    output_dir = _writable_folder(Path(options.output_dir))
+    jobs, failures = _list_jobs(options.videos)
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    if not jobs:
+        return EXIT_FAILED
+
+    from emotemporal.pipeline import EmotionPipeline
+
+    try:
+        pipeline = EmotionPipeline.load(options.checkpoint, options.device)
+    except CheckpointError as error:
+        raise UsageError(f"--checkpoint: {error}" if options.checkpoint else str(error)) from error
+    aggregate = options.aggregate or ("head" if pipeline.classifier.head is not None else "sum")
+    if aggregate == "head" and pipeline.classifier.head is None:
+        raise UsageError(f"--aggregate head: {pipeline.checkpoint.path} is a frame network, use sum or vote")
+
+    documents = []
+    for video, stem in jobs:
+        try:
+            analysis = _process(pipeline, video, output_dir / stem, options)
+        except EmotemporalError as error:
+            failures.append(str(error))
+            print(f"error: {error}", file=sys.stderr)
+            continue
+        if options.json:
+            documents.append(analysis.to_json())
+        else:
+            _print_table(analysis, aggregate)
+    if options.json:
+        several = len(options.videos) > 1 or Path(options.videos[0]).is_dir()
+        print(
+            json.dumps({"schema_version": SCHEMA_VERSION, "videos": documents} if several else documents[0])
+        )
+    return EXIT_FAILED if failures else EXIT_OK
+
+
+def _process(pipeline: Any, video: Path, base: Path, options: Any) -> "VideoAnalysis":
+    """Analyse one video and write what was asked for; the cheap results first, so that they are kept."""
+    from emotemporal.pipeline import write_overlay
+    from emotemporal.report.tables import write_frames_csv, write_json
+
+    with progress_bar(video.name) as on_progress:
+        analysis = pipeline.analyze(video, smooth=options.smooth, on_progress=on_progress)
+        write_json(analysis, f"{base}.json")
+        if options.per_frame:
+            write_frames_csv(analysis, f"{base}.frames.csv")
+        warnings = list(analysis.warnings)
+        if options.overlay:
+            suffix = ".png" if analysis.info.is_still else ".mp4"
+            warnings += write_overlay(analysis, f"{base}.overlay{suffix}", on_progress=on_progress)
+    for warning in warnings:
+        print(f"warning: {video.name}: {warning}", file=sys.stderr)
+    return analysis
+
+
+def _print_table(analysis: "VideoAnalysis", aggregate: str) -> None:
+    from rich.console import Console
+
+    from emotemporal.report.tables import summary_heading, summary_table
+
+    console = Console(soft_wrap=True)
+    console.print(summary_heading(analysis))
+    console.print(summary_table(analysis, aggregate=aggregate))
+    console.print()
+
+
+def _list_jobs(inputs: Sequence[str]) -> tuple[list[tuple[Path, str]], list[str]]:
+    """Return videos with the stems of their results, and what of the input cannot be used."""
+    videos, failures = [], []
+    for name in inputs:
+        path = Path(name)
+        if path.is_dir():
+            found = sorted(child for child in path.iterdir() if _is_input(child))
+            if not found:
+                failures.append(f"{path}: no videos or pictures in this folder")
+            videos += found
+        else:
+            videos.append(path)
+    jobs, taken = [], set()
+    for video in dict.fromkeys(videos):
+        # a.mp4 and a.mov, or two folders' a.mp4, must not write over each other's results.
+        stem, number = video.stem, 2
+        while stem in taken:
+            stem, number = f"{video.stem}-{number}", number + 1
+        taken.add(stem)
+        jobs.append((video, stem))
+    return jobs, failures
+
+
+def _is_input(path: Path) -> bool:
+    suffixes = VIDEO_SUFFIXES | set(_PICTURE_SUFFIXES)
+    # Overlays are results, also when they lie beside their videos.
+    return path.is_file() and path.suffix.lower() in suffixes and not path.stem.endswith(".overlay")
+
+
+def _writable_folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        usable = path.is_dir() and os.access(path, os.W_OK)
+    except OSError as error:
+        raise UsageError(f"--output-dir {path}: cannot be made ({error.strerror})") from error
+    if not usable:
+        raise UsageError(f"--output-dir {path}: not a folder that can be written to")
+    return path

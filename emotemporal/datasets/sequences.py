@@ -1,0 +1,97 @@
+"""Clips as sequences of embeddings and evidence, and batches of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from emotemporal.datasets.crops import CropStore
+from emotemporal.errors import DataError
+from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
+from emotemporal.structures import ClipBatch
+
+
+@dataclass(frozen=True, eq=False)
+class ClipSequence:
+    """One labelled clip as the frame network sees it."""
+
+    clip_id: str
+    label: int
+    subject: str
+    pts_seconds: np.ndarray
+    """float64 (L,); L = 0 where no face was found."""
+    views: tuple[FrameEvidence, ...]
+    """Of the crops as they are, then of their mirror images; empty where no face was found."""
+
+    def __len__(self) -> int:
+        return len(self.pts_seconds)
+
+
+def load_sequences(
+    store: CropStore,
+    classifier: EmotionClassifier,
+    *,
+    subjects: Sequence[str] = (),
+    splits: Sequence[str] = (),
+) -> list[ClipSequence]:
+    """Run the frame network over every clip of a store.
+
+    Args:
+        store: cut in the geometry of the classifier.
+        classifier: the frame network.
+        subjects: only these people; empty means all.
+        splits: only clips of these splits; empty means all.
+    Raises:
+        DataError: a label is not among the classifier's, or no clip is left.
+    """
+    found = []
+    for row in store.read_index():
+        if (subjects and row.subject not in subjects) or (splits and row.split not in splits):
+            continue
+        if row.label not in classifier.labels:
+            raise DataError(
+                f"{store.folder}: clip {row.clip_id} shows '{row.label}', "
+                f"the frame network knows {', '.join(classifier.labels)}"
+            )
+        crops = store.read(row.clip_id).crops
+        views: tuple[FrameEvidence, ...] = ()
+        if crops is not None:
+            both = np.concatenate([crops.crops, crops.crops[:, :, ::-1]])
+            evidence = classifier.classify_crops(both)
+            half = len(crops)
+            views = tuple(
+                FrameEvidence(evidence.embeddings[part], evidence.log_probs[part])
+                for part in (slice(0, half), slice(half, None))
+            )
+        seconds = np.zeros(0) if crops is None else crops.pts_seconds
+        label = classifier.labels.index(row.label)
+        found.append(ClipSequence(row.clip_id, label, row.subject, seconds, views))
+    if not found:
+        wanted = ", ".join([*subjects, *splits])
+        raise DataError(f"{store.folder}: no clips" + (f" of {wanted}" if wanted else ""))
+    return found
+
+
+def collate(parts: Sequence[tuple[ClipSequence, int, np.ndarray]]) -> ClipBatch:
+    """Pad clips to one length.
+
+    Args:
+        parts: for each clip, the view to take and the positions of the frames, at least one.
+    """
+    length = max(len(rows) for _, _, rows in parts)
+    first = parts[0][0].views[0]
+    shape = (len(parts), length)
+    embeddings = torch.zeros(*shape, first.embeddings.shape[1])
+    evidence = torch.zeros(*shape, first.log_probs.shape[1])
+    seconds = torch.zeros(*shape)
+    mask = torch.zeros(*shape, dtype=torch.bool)
+    for i, (clip, view, rows) in enumerate(parts):
+        num = len(rows)
+        embeddings[i, :num] = torch.from_numpy(clip.views[view].embeddings[rows]).float()
+        evidence[i, :num] = torch.from_numpy(clip.views[view].log_probs[rows])
+        times = clip.pts_seconds[rows]
+        seconds[i, :num] = torch.from_numpy(times - times[0])
+        mask[i, :num] = True
+    labels = torch.tensor([clip.label for clip, _, _ in parts])
+    return ClipBatch(embeddings, evidence, seconds, mask, labels)

@@ -1,0 +1,154 @@
+"""Smooth one track's emotion probabilities over real time.
+
+Everything is in seconds: a 60 fps source, dropped frames or a variable rate change neither the
+strength of the smoothing nor its delay.
+"""
+
+from typing import Literal, get_args
+
+import numpy as np
+from scipy.linalg import expm
+
+Smoothing = Literal["hmm", "ema", "none"]
+SMOOTHINGS: tuple[str, ...] = get_args(Smoothing)
+
+# Neighbouring frames show nearly the same picture: within this time they count as one observation.
+_EVIDENCE_SECONDS = 0.2
+
+
+def smooth_probs(
+    probs: np.ndarray,
+    pts_seconds: np.ndarray,
+    *,
+    method: Smoothing = "hmm",
+    dwell_seconds: float = 2.0,
+    tau_seconds: float = 0.3,
+    rates: np.ndarray | None = None,
+) -> np.ndarray:
+    """Smooth by the named method; see `smooth_hmm` and `smooth_ema`.
+
+    Args:
+        probs: (L, C), rows sum to 1.
+        pts_seconds: (L,), strictly increasing.
+        method: `hmm`, `ema`, or `none`, which returns `probs` as they are.
+    Returns: float32 (L, C), rows sum to 1.
+    """
+    if method == "none":
+        return probs.astype(np.float32)
+    if method == "ema":
+        return smooth_ema(probs, pts_seconds, tau_seconds=tau_seconds)
+    if method == "hmm":
+        if rates is None:
+            rates = dwell_rates(probs.shape[1], dwell_seconds)
+        return smooth_hmm(probs, pts_seconds, rates=rates)
+    raise ValueError(f"smoothing '{method}' is unknown, expected one of {', '.join(SMOOTHINGS)}")
+
+
+def smooth_ema(probs: np.ndarray, pts_seconds: np.ndarray, *, tau_seconds: float) -> np.ndarray:
+    """Average over time with weights that fall off exponentially to both sides.
+
+    The window is symmetric, so that labels do not lag behind the picture. Each frame weighs as long
+    as it is shown.
+
+    Args:
+        probs: (L, C), rows sum to 1.
+        pts_seconds: (L,), strictly increasing.
+        tau_seconds: decay time; 0 returns `probs` unchanged.
+    Returns: float32 (L, C), rows sum to 1.
+    """
+    if tau_seconds < 0:
+        raise ValueError(f"tau_seconds must not be negative, found {tau_seconds}")
+    if tau_seconds == 0 or len(probs) == 1:
+        return probs.astype(np.float32)
+    weights = frame_seconds(pts_seconds)
+    # Numerator and weight travel together, as one more column.
+    weighted = np.concatenate([probs * weights[:, None], weights[:, None]], axis=1)
+    decay = np.exp(-np.diff(pts_seconds) / tau_seconds)
+    forward, backward = weighted.copy(), weighted.copy()
+    for t in range(1, len(probs)):
+        forward[t] += decay[t - 1] * forward[t - 1]
+        backward[-1 - t] += decay[-t] * backward[-t]
+    total = forward + backward - weighted
+    return (total[:, :-1] / total[:, -1:]).astype(np.float32)
+
+
+def smooth_hmm(probs: np.ndarray, pts_seconds: np.ndarray, *, rates: np.ndarray) -> np.ndarray:
+    """Posterior of a hidden emotion that jumps in continuous time (forward-backward, Rabiner 1989).
+
+    Frame probabilities are taken as likelihoods. As consecutive frames are far from independent, each
+    counts only by the share of `_EVIDENCE_SECONDS` that it stands for.
+
+    Args:
+        probs: (L, C), rows sum to 1.
+        pts_seconds: (L,), strictly increasing.
+        rates: (C, C), jumps per second from row to column, rows sum to 0; see `dwell_rates`,
+            `estimate_rates`.
+    Returns: float32 (L, C), rows sum to 1.
+    """
+    num_classes = probs.shape[1]
+    if rates.shape != (num_classes, num_classes):
+        raise ValueError(f"rates must have shape {(num_classes, num_classes)}, found {rates.shape}")
+    exponent = np.minimum(1.0, frame_seconds(pts_seconds) / _EVIDENCE_SECONDS)[:, None]
+    # A floor keeps one overconfident frame from ruling an emotion out for good.
+    likelihood = np.maximum(probs.astype(np.float64), 1e-4) ** exponent
+    gaps, which = np.unique(np.round(np.diff(pts_seconds), 4), return_inverse=True)
+    transitions = [expm(rates * gap) for gap in gaps]
+
+    forward = np.empty_like(likelihood)
+    forward[0] = likelihood[0] / likelihood[0].sum()
+    for t in range(1, len(probs)):
+        row = (forward[t - 1] @ transitions[which[t - 1]]) * likelihood[t]
+        forward[t] = row / row.sum()
+    posterior = forward.copy()
+    backward = np.ones(num_classes)
+    for t in range(len(probs) - 2, -1, -1):
+        backward = transitions[which[t]] @ (likelihood[t + 1] * backward)
+        backward /= backward.sum()
+        posterior[t] *= backward
+    posterior /= posterior.sum(1, keepdims=True)
+    return posterior.astype(np.float32)
+
+
+def dwell_rates(num_classes: int, dwell_seconds: float) -> np.ndarray:
+    """Return jump rates for a mean dwell time, every other emotion equally likely to follow.
+
+    Returns: float64 (C, C), rows sum to 0.
+    """
+    if not dwell_seconds > 0:
+        raise ValueError(f"dwell_seconds must be positive, found {dwell_seconds}")
+    leave = 1.0 / dwell_seconds
+    rates = np.full((num_classes, num_classes), leave / max(1, num_classes - 1))
+    np.fill_diagonal(rates, -leave if num_classes > 1 else 0.0)
+    return rates
+
+
+def estimate_rates(
+    sequences: list[tuple[np.ndarray, np.ndarray]], num_classes: int, *, dwell_seconds: float = 2.0
+) -> np.ndarray:
+    """Estimate jump rates from labelled frames: jumps seen over the time spent.
+
+    Args:
+        sequences: pairs of labels (L,) and pts_seconds (L,).
+        dwell_seconds: what is assumed before any data; counts as one dwell of each emotion.
+    Returns: float64 (C, C), rows sum to 0.
+    """
+    jumps = dwell_rates(num_classes, dwell_seconds) * dwell_seconds
+    np.fill_diagonal(jumps, 0.0)
+    spent = np.full(num_classes, dwell_seconds)
+    for labels, pts_seconds in sequences:
+        changed = np.flatnonzero(np.diff(labels))
+        np.add.at(jumps, (labels[changed], labels[changed + 1]), 1.0)
+        np.add.at(spent, labels[:-1], np.diff(pts_seconds))
+    rates = jumps / spent[:, None]
+    np.fill_diagonal(rates, -rates.sum(1))
+    return rates
+
+
+def frame_seconds(pts_seconds: np.ndarray) -> np.ndarray:
+    """Return how long each frame stands for: half the way to both neighbours, (L,)."""
+    if len(pts_seconds) == 1:
+        return np.full(1, _EVIDENCE_SECONDS)
+    middles = (pts_seconds[1:] + pts_seconds[:-1]) / 2
+    first = pts_seconds[0] - (middles[0] - pts_seconds[0])
+    last = pts_seconds[-1] + (pts_seconds[-1] - middles[-1])
+    return np.diff(np.concatenate([[first], middles, [last]]))

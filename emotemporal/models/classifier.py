@@ -1,0 +1,176 @@
+"""From crops to evidence, from evidence to emotions: the networks as predictions use them."""
+
+import contextlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.special import log_softmax
+from torch import nn
+
+from emotemporal.models.backbone import FrameOutput, normalise_crops
+from emotemporal.models.temporal import TemporalHead
+
+# A head sees this much of a track at once, in steps of half of it: about the longest training clip,
+# and a bound on memory however long the video is.
+_WINDOW_SECONDS = 8.0
+_WINDOWS_AT_ONCE = 16
+
+
+class FrameEvidence(NamedTuple):
+    """What the frame network says of N crops."""
+
+    embeddings: np.ndarray
+    """float16 (N, D)."""
+    log_probs: np.ndarray
+    """float32 (N, C), calibrated, normalised."""
+
+
+class EmotionClassifier:
+    """A frame network with its calibration and, in a clip checkpoint, a temporal head.
+
+    Args:
+        backbone: frame network; its first label set is the one predicted.
+        labels: the C emotions.
+        temperature: divides the frame logits.
+        head: temporal head, or None.
+        head_temperature: divides the head's log-probabilities of the clip.
+        device: where the networks run.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        labels: Sequence[str],
+        temperature: float,
+        head: TemporalHead | None = None,
+        head_temperature: float = 1.0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.device = torch.device(device)
+        self.backbone = backbone.to(self.device, memory_format=torch.channels_last).eval()
+        self.head = None if head is None else head.to(self.device).eval()
+        self.labels = tuple(labels)
+        self.temperature = temperature
+        self.head_temperature = head_temperature
+        self._label_set = next(iter(backbone.classifiers))
+
+    def classify_crops(self, crops: np.ndarray) -> FrameEvidence:
+        """Run the frame network.
+
+        Args:
+            crops: uint8 (N, S, S, 3) RGB or (N, S, S) gray, N at least 1.
+        """
+        found = run_backbone(self.backbone, crops, device=self.device)
+        logits = found[self._label_set] / self.temperature
+        return FrameEvidence(
+            found["embedding"].astype(np.float16), log_softmax(logits, axis=1).astype(np.float32)
+        )
+
+    def classify_sequence(
+        self, evidence: FrameEvidence, pts_seconds: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Run the temporal head over one person's frames.
+
+        Long sequences go through overlapping windows whose frames are blended.
+
+        Args:
+            evidence: of L frames, in order.
+            pts_seconds: (L,), strictly increasing.
+        Returns: probabilities of the frames float32 (L, C) and of the clip float32 (C,).
+        Raises:
+            ValueError: there is no head.
+        """
+        if self.head is None:
+            raise ValueError("this checkpoint has no temporal head")
+        windows = _windows(pts_seconds)
+        frame_probs = np.zeros_like(evidence.log_probs, dtype=np.float64)
+        weight_sum = np.zeros(len(pts_seconds))
+        clip_probs = np.zeros(evidence.log_probs.shape[1])
+        for start in range(0, len(windows), _WINDOWS_AT_ONCE):
+            chunk = windows[start : start + _WINDOWS_AT_ONCE]
+            for window, (frames, clip) in zip(
+                chunk, self._run_head(evidence, pts_seconds, chunk), strict=True
+            ):
+                # A frame near a window's edge has less context there than in the neighbouring window.
+                seconds = pts_seconds[window]
+                edge = np.minimum(seconds - seconds[0], seconds[-1] - seconds) + 1e-3
+                frame_probs[window] += edge[:, None] * frames
+                weight_sum[window] += edge
+                clip_probs += len(seconds) * clip
+        frame_probs /= weight_sum[:, None]
+        return frame_probs.astype(np.float32), (clip_probs / clip_probs.sum()).astype(np.float32)
+
+    @torch.inference_mode()
+    def _run_head(
+        self, evidence: FrameEvidence, pts_seconds: np.ndarray, windows: list[slice]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        lengths = [window.stop - window.start for window in windows]
+        shape = (len(windows), max(lengths))
+        embeddings = torch.zeros(*shape, evidence.embeddings.shape[1])
+        log_probs = torch.zeros(*shape, len(self.labels))
+        seconds = torch.zeros(*shape)
+        mask = torch.zeros(*shape, dtype=torch.bool)
+        for row, (window, length) in enumerate(zip(windows, lengths, strict=True)):
+            embeddings[row, :length] = torch.from_numpy(evidence.embeddings[window]).float()
+            log_probs[row, :length] = torch.from_numpy(evidence.log_probs[window])
+            seconds[row, :length] = torch.from_numpy(pts_seconds[window] - pts_seconds[window.start])
+            mask[row, :length] = True
+        inputs = (embeddings, log_probs, seconds, mask)
+        out = self.head(*(tensor.to(self.device) for tensor in inputs))
+        frames = out.frame_logits.softmax(-1).cpu().numpy()
+        clips = (out.clip_logits / self.head_temperature).softmax(-1).cpu().numpy()
+        return [(frames[row, :length], clips[row]) for row, length in enumerate(lengths)]
+
+
+def _windows(pts_seconds: np.ndarray) -> list[slice]:
+    """Cut a track into windows of `_WINDOW_SECONDS` that overlap by half; a short one stays whole."""
+    first, last = float(pts_seconds[0]), float(pts_seconds[-1])
+    if last - first <= _WINDOW_SECONDS:
+        return [slice(0, len(pts_seconds))]
+    num = int(np.ceil((last - first) / (_WINDOW_SECONDS / 2))) - 1
+    starts = np.linspace(first, last - _WINDOW_SECONDS, num)
+    found = [
+        slice(
+            int(np.searchsorted(pts_seconds, start - 1e-6)),
+            int(np.searchsorted(pts_seconds, start + _WINDOW_SECONDS + 1e-6)),
+        )
+        for start in starts
+    ]
+    return [window for window in found if window.stop > window.start]
+
+
+def best_autocast(device: torch.device) -> contextlib.AbstractContextManager:
+    """Return bf16 autocast where the device computes in bf16 natively, else float32."""
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported()
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.autocast(device.type, torch.bfloat16) if native else contextlib.nullcontext()
+
+
+@torch.inference_mode()
+def run_backbone(
+    network: nn.Module, crops: np.ndarray, *, device: torch.device | str = "cpu", batch_size: int = 256
+) -> dict[str, np.ndarray]:
+    """Run a frame network over crops of any number.
+
+    Args:
+        network: as built by `build_backbone`; put into evaluation mode.
+        crops: uint8 (N, S, S, 3) RGB or (N, S, S) gray, N at least 1.
+    Returns: `embedding` float32 (N, D), and for each label set its logits float32 (N, C).
+    """
+    device = torch.device(device)
+    network.eval()
+    parts: list[FrameOutput] = []
+    with best_autocast(device):
+        for start in range(0, len(crops), batch_size):
+            batch = torch.from_numpy(crops[start : start + batch_size]).to(device)
+            inputs = normalise_crops(batch).contiguous(memory_format=torch.channels_last)
+            parts.append(network(inputs))
+    found = {"embedding": torch.cat([part.embedding for part in parts])}
+    for name in parts[0].logits:
+        found[name] = torch.cat([part.logits[name] for part in parts])
+    return {name: value.float().cpu().numpy() for name, value in found.items()}

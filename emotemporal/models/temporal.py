@@ -1,0 +1,163 @@
+"""Temporal heads: a sequence of frame evidence and embeddings -> frame and clip logits.
+
+A head never replaces the frame network's evidence, it corrects it: its output starts at exactly that
+evidence and moves only where training clips taught it to. Probability moves among the emotions that
+the training clips contained; the others keep what the frame network gave them.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from emotemporal.models.specs import HeadSpec
+
+
+class HeadOutput(NamedTuple):
+    """Log-probabilities of a batch of clips."""
+
+    frame_logits: Tensor
+    """(B, T, C), normalised; rows of padding are meaningless."""
+    clip_logits: Tensor
+    """(B, C), normalised."""
+    correction: Tensor
+    """Scalar: mean square of what was added to the evidence, for regularisation."""
+
+
+class TemporalHead(nn.Module):
+    """A recurrent or attentive network over one person's frames.
+
+    Args:
+        spec: its dimensions.
+        embedding_dim: of the frame network.
+        num_classes: C.
+        trained_classes: positions of the emotions that occur in the training clips.
+    """
+
+    def __init__(
+        self, spec: HeadSpec, *, embedding_dim: int, num_classes: int, trained_classes: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        trained = torch.zeros(num_classes, dtype=torch.bool)
+        trained[list(trained_classes)] = True
+        self.register_buffer("trained", trained)
+        self.embed = nn.Sequential(
+            nn.LayerNorm(embedding_dim), nn.Dropout(spec.dropout), nn.Linear(embedding_dim, spec.width)
+        )
+        self.weigh = nn.Linear(num_classes, spec.width)
+        encoder = TransformerEncoder if spec.kind == "transformer" else RecurrentEncoder
+        self.encoder = encoder(spec)
+        width = self.encoder.width_out
+        self.dropout = nn.Dropout(spec.dropout)
+        self.attention = nn.Linear(width, 1)
+        self.frame_correction = nn.Linear(width, num_classes)
+        self.clip_correction = nn.Linear(width, num_classes)
+        # An untrained head says exactly what the frames say.
+        for layer in (self.frame_correction, self.clip_correction):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, embeddings: Tensor, evidence: Tensor, seconds: Tensor, mask: Tensor) -> HeadOutput:
+        """Run on padded clips.
+
+        Args:
+            embeddings: (B, T, D).
+            evidence: (B, T, C), log-probabilities of the frame network.
+            seconds: (B, T), time since the clip's first frame.
+            mask: bool (B, T), true = real; real frames come first.
+        """
+        evidence = evidence.log_softmax(-1)
+        features = self.embed(embeddings) + self.weigh(evidence.exp())
+        states = self.dropout(self.encoder(features, seconds, mask))  # (B, T, W)
+        attention = self.attention(states).squeeze(-1).masked_fill(~mask, -torch.inf).softmax(-1)
+        pooled = (attention.unsqueeze(-1) * states).sum(1)  # (B, W)
+
+        frame_correction = self.frame_correction(states)
+        clip_correction = self.clip_correction(pooled)
+        real = mask.unsqueeze(-1)
+        num_real = mask.sum(1, keepdim=True)
+        # The clip's evidence is that of summed probability.
+        clip_evidence = evidence.masked_fill(~real, -torch.inf).logsumexp(1) - num_real.log()
+        correction = clip_correction.square().mean()
+        correction = correction + (frame_correction.square() * real).sum() / (real.sum() * evidence.shape[-1])
+        return HeadOutput(
+            redistribute(evidence, frame_correction, self.trained),
+            redistribute(clip_evidence, clip_correction, self.trained),
+            correction,
+        )
+
+
+def redistribute(evidence: Tensor, correction: Tensor, trained: Tensor) -> Tensor:
+    """Move probability among the trained classes by `correction`; leave all others alone.
+
+    Args:
+        evidence: (..., C), normalised log-probabilities.
+        correction: (..., C), added to the trained classes' log-probabilities.
+        trained: bool (C,).
+    Returns: (..., C), normalised log-probabilities; the trained classes' sum is that of the evidence.
+    """
+    within = evidence[..., trained]
+    moved = (within + correction[..., trained]).log_softmax(-1) + within.logsumexp(-1, keepdim=True)
+    out = evidence.clone()
+    out[..., trained] = moved
+    return out
+
+
+class RecurrentEncoder(nn.Module):
+    """GRU (Cho et al. 2014), in one or both directions, that is told the time between frames."""
+
+    def __init__(self, spec: HeadSpec) -> None:
+        super().__init__()
+        both = spec.kind == "bigru"
+        self.gru = nn.GRU(
+            spec.width + 1,
+            spec.width,
+            num_layers=spec.num_layers,
+            batch_first=True,
+            bidirectional=both,
+            dropout=spec.dropout if spec.num_layers > 1 else 0.0,
+        )
+        self.width_out = spec.width * (2 if both else 1)
+
+    def forward(self, features: Tensor, seconds: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, W), (B, T), (B, T) -> (B, T, width_out)."""
+        step = torch.diff(seconds, dim=1, prepend=seconds[:, :1])
+        # About 1 at 10 frames a second, and slow to grow over long gaps.
+        step = torch.log1p(step.clamp_min(0) * 10).unsqueeze(-1)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            torch.cat([features, step], -1), mask.sum(1).cpu(), batch_first=True, enforce_sorted=False
+        )
+        states, _ = self.gru(packed)
+        padded, _ = nn.utils.rnn.pad_packed_sequence(states, batch_first=True, total_length=mask.shape[1])
+        return padded
+
+
+class TransformerEncoder(nn.Module):
+    """Self-attention (Vaswani et al. 2017) with sinusoids of real time in place of frame numbers."""
+
+    def __init__(self, spec: HeadSpec) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(
+            spec.width,
+            spec.num_attention_heads,
+            dim_feedforward=2 * spec.width,
+            dropout=spec.dropout,
+            batch_first=True,
+            norm_first=True,
+        )
+        self.layers = nn.TransformerEncoder(layer, spec.num_layers, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(spec.width)
+        self.width_out = spec.width
+        # Periods from a blink (0.1 s) to a whole scene (30 s).
+        periods = torch.logspace(math.log10(0.1), math.log10(30.0), spec.width // 2)
+        self.register_buffer("frequencies", 2 * math.pi / periods, persistent=False)
+
+    def forward(self, features: Tensor, seconds: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, W), (B, T), (B, T) -> (B, T, W)."""
+        phase = seconds.unsqueeze(-1) * self.frequencies
+        features = features + torch.cat([phase.sin(), phase.cos()], -1)
+        # PyTorch's padding mask is true where a position is to be ignored.
+        return self.norm(self.layers(features, src_key_padding_mask=~mask))

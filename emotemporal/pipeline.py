@@ -1,0 +1,253 @@
+"""From a video file to every person's emotions: the rooms joined together."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from emotemporal import __version__
+from emotemporal.checkpoint import Checkpoint, build_classifier, default_checkpoint, load_checkpoint
+from emotemporal.errors import UsageError
+from emotemporal.faces.align import align_faces
+from emotemporal.faces.detector import FaceDetector, MtcnnDetector
+from emotemporal.faces.tracker import FaceTracker
+from emotemporal.labelling.aggregation import aggregate_sum, aggregate_vote, result_from_probs
+from emotemporal.labelling.smoothing import Smoothing, smooth_probs
+from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
+from emotemporal.report.overlay import OverlayRenderer
+from emotemporal.structures import (
+    ClipResult,
+    CropGeometry,
+    EmotionTimeline,
+    FaceRows,
+    Track,
+    VideoAnalysis,
+)
+from emotemporal.video.reader import VideoReader
+from emotemporal.video.writer import VideoWriter, write_picture
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with the stage's name, the frames done, and their number where it is known."""
+
+
+def _silent(stage: str, done: int, total: int | None) -> None:
+    """Report progress to nobody."""
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for `auto`, `cpu` or `cuda`.
+
+    Raises:
+        UsageError: CUDA was asked for and is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: no CUDA device is present; use --device cpu or auto")
+    return torch.device(name)
+
+
+def iter_face_crops(
+    reader: VideoReader, tracker: FaceTracker, geometry: CropGeometry, *, on_progress: Progress = _silent
+) -> Iterator[tuple[FaceRows, np.ndarray]]:
+    """Follow the faces of a video and cut them out.
+
+    Prediction and training both begin here, so that a network sees in use what it saw in training.
+
+    Yields: faces of consecutive frames, with and without any face, and their crops
+        uint8 (M, S, S, 3) RGB.
+    """
+    done = 0
+    for rows in _track(reader, tracker):
+        crops = np.empty((len(rows), geometry.side_px, geometry.side_px, 3), dtype=np.uint8)
+        for frame in np.unique(rows.row_frame):
+            chosen = rows.row_frame == frame
+            crops[chosen] = align_faces(rows.frames.data[frame], rows.landmarks[chosen], geometry)
+        yield rows, crops
+        done += len(rows.frames)
+        on_progress("faces", done, reader.info.num_frames)
+
+
+def _track(reader: VideoReader, tracker: FaceTracker) -> Iterator[FaceRows]:
+    for batch in reader:
+        yield from tracker.update(batch)
+    yield from tracker.finish()
+
+
+class EmotionPipeline:
+    """Detector, tracker and networks, ready for any number of videos.
+
+    Args:
+        checkpoint: the weights.
+        device: where the networks run.
+        detector: finds faces; MTCNN where none is given.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: torch.device | str = "cpu",
+        detector: FaceDetector | None = None,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.device = torch.device(device)
+        self.classifier: EmotionClassifier = build_classifier(checkpoint, device=self.device)
+        self.detector = MtcnnDetector(device=str(self.device)) if detector is None else detector
+
+    @classmethod
+    def load(cls, checkpoint: str | Path | None = None, device: str = "auto") -> EmotionPipeline:
+        """Load a checkpoint file, or the shipped one.
+
+        Raises:
+            CheckpointError: it is missing, damaged or none.
+            UsageError: the device is not there.
+        """
+        chosen = choose_device(device)
+        return cls(load_checkpoint(default_checkpoint() if checkpoint is None else checkpoint), device=chosen)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.classifier.labels
+
+    def analyze(
+        self, path: str | Path, *, smooth: Smoothing = "hmm", on_progress: Progress = _silent
+    ) -> VideoAnalysis:
+        """Label every person in a video, for every frame and for the clip.
+
+        Memory does not grow with the length of the video but for what is returned, about a kilobyte for
+        each face and frame.
+
+        Args:
+            path: a video or a still picture.
+            smooth: how frame labels are smoothed.
+            on_progress: called as the video is gone through.
+        Raises:
+            VideoError: the file cannot be read.
+        """
+        header = self.checkpoint.header
+        tracker = FaceTracker(self.detector)
+        evidence: dict[int, list[tuple[np.ndarray, FrameEvidence]]] = {}
+        frame_index, pts_seconds = [], []
+        with VideoReader(path) as reader:
+            for rows, crops in iter_face_crops(reader, tracker, header.geometry, on_progress=on_progress):
+                frame_index.append(rows.frames.frame_index)
+                pts_seconds.append(rows.frames.pts_seconds)
+                if len(crops) == 0:
+                    continue
+                found = self.classifier.classify_crops(crops)
+                indices = rows.frames.frame_index[rows.row_frame]
+                for track_id in np.unique(rows.track_id):
+                    chosen = rows.track_id == track_id
+                    part = FrameEvidence(found.embeddings[chosen], found.log_probs[chosen])
+                    evidence.setdefault(int(track_id), []).append((indices[chosen], part))
+            info, decoder, warnings = reader.info, reader.decoder, list(reader.warnings)
+        tracks = tracker.tracks()
+        timelines = [self._timeline(track, evidence[track.track_id], smooth) for track in tracks]
+        if not tracks:
+            warnings.append("no face was found in any frame")
+        return VideoAnalysis(
+            info=info,
+            labels=self.labels,
+            frame_index=np.concatenate(frame_index),
+            pts_seconds=np.concatenate(pts_seconds),
+            tracks=tuple(tracks),
+            timelines=tuple(timelines),
+            checkpoint=self.checkpoint.identity(),
+            settings={
+                "smooth": smooth,
+                "decoder": decoder,
+                "device": self.device.type,
+                "temperature": header.temperature,
+                "versions": versions(),
+            },
+            warnings=tuple(warnings),
+        )
+
+    def _timeline(
+        self, track: Track, parts: list[tuple[np.ndarray, FrameEvidence]], smooth: Smoothing
+    ) -> EmotionTimeline:
+        indices = np.concatenate([index for index, _ in parts])
+        # What the tracker emitted and later took back (an overlapping double, say) is not in the track.
+        seen = np.isin(indices, track.frame_index[track.seen])
+        evidence = FrameEvidence(
+            np.concatenate([part.embeddings for _, part in parts])[seen],
+            np.concatenate([part.log_probs for _, part in parts])[seen],
+        )
+        seconds = track.pts_seconds[track.seen]
+        probs = np.exp(evidence.log_probs)
+        clip: dict[str, ClipResult] = {}
+        temporal = probs
+        if self.classifier.head is not None:
+            temporal, clip_probs = self.classifier.classify_sequence(evidence, seconds)
+            clip["head"] = result_from_probs(clip_probs, self.labels)
+        clip["sum"] = aggregate_sum(probs, self.labels)
+        clip["vote"] = aggregate_vote(probs, self.labels)
+        dwell = self.checkpoint.header.dwell_seconds
+        filled = fill_gaps(temporal, seconds, track.pts_seconds)
+        return EmotionTimeline(
+            track_id=track.track_id,
+            frame_probs=fill_gaps(probs, seconds, track.pts_seconds),
+            smoothed_probs=smooth_probs(filled, track.pts_seconds, method=smooth, dwell_seconds=dwell),
+            clip=clip,
+        )
+
+
+def fill_gaps(probs: np.ndarray, seconds: np.ndarray, wanted_seconds: np.ndarray) -> np.ndarray:
+    """Interpolate probabilities in time to frames on which the face was not seen.
+
+    Args:
+        probs: (K, C), of the frames that were seen.
+        seconds: (K,), their times, strictly increasing.
+        wanted_seconds: (L,).
+    Returns: float32 (L, C), rows sum to 1.
+    """
+    columns = [np.interp(wanted_seconds, seconds, column) for column in probs.T]
+    filled = np.stack(columns, axis=1)
+    return (filled / filled.sum(1, keepdims=True)).astype(np.float32)
+
+
+def write_overlay(analysis: VideoAnalysis, path: str | Path, *, on_progress: Progress = _silent) -> list[str]:
+    """Write the video, or picture, with boxes and labels drawn on every frame.
+
+    Args:
+        analysis: of the video, which is read again.
+        path: the .mp4 (or picture) to write.
+    Returns: warnings, one line each.
+    Raises:
+        OutputError: it cannot be written.
+        VideoError: the video can no longer be read.
+    """
+    info = analysis.info
+    renderer = OverlayRenderer(analysis)
+    with VideoReader(info.path) as reader:
+        if info.is_still:
+            batch = next(iter(reader))
+            write_picture(path, renderer.draw(batch.data[0], 0))
+            return []
+        done = 0
+        with VideoWriter(path, width=info.width, height=info.height, source=Path(info.path)) as writer:
+            for batch in reader:
+                for frame, index, seconds in zip(
+                    batch.data, batch.frame_index, batch.pts_seconds, strict=True
+                ):
+                    writer.write(renderer.draw(frame, int(index)), float(seconds))
+                done += len(batch)
+                on_progress("overlay", done, len(analysis.frame_index))
+        return list(writer.warnings)
+
+
+def versions() -> dict[str, Any]:
+    """Return what an output records of the software it came from."""
+    packages = ("torch", "decord2", "av", "facenet-pytorch", "numpy", "opencv-python-headless")
+    return {
+        "emotemporal": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }

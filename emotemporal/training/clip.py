@@ -1,0 +1,244 @@
+"""Train a temporal head on clips of tracked faces, measured on people it has not seen."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch.nn import functional as F
+
+from emotemporal import __version__
+from emotemporal.checkpoint import (
+    Checkpoint,
+    build_classifier,
+    load_checkpoint,
+    save_checkpoint,
+)
+from emotemporal.datasets.crops import CropStore
+from emotemporal.datasets.sequences import ClipSequence, collate, load_sequences
+from emotemporal.datasets.splits import Fold, subject_folds
+from emotemporal.errors import CheckpointError, DataError
+from emotemporal.files import replacing
+from emotemporal.labelling.calibration import fit_temperature
+from emotemporal.models.classifier import EmotionClassifier
+from emotemporal.models.temporal import TemporalHead
+from emotemporal.structures import ClipBatch
+from emotemporal.training.config import ClipConfig, SequenceAugmentation
+from emotemporal.training.engine import RunFolder, Trainer, make_fabric, settings_of
+from emotemporal.training.evaluation import ClipPrediction, clip_report, predict_clips, write_predictions
+
+
+def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) -> Path:
+    """Cross-validate a temporal head over people, then train it on all clips.
+
+    The run folder receives `predictions.csv` and `report.json` of the cross-validation and
+    `best.safetensors`, frame network included. All epochs are run: nothing is chosen on held-out people.
+
+    Args:
+        config: the run.
+        on_line: receives one line for each fold and epoch.
+    Returns: path of the clip checkpoint.
+    Raises:
+        DataError: the store or its labels do not fit.
+        CheckpointError: the frame checkpoint cannot be used.
+    """
+    frame = load_checkpoint(config.frame_checkpoint)
+    if frame.header.kind != "frame":
+        raise CheckpointError(
+            f"{config.frame_checkpoint}: a {frame.header.kind} checkpoint, expected a frame one"
+        )
+    store = CropStore.open(config.store)
+    if store.geometry != frame.header.geometry:
+        raise DataError(
+            f"{config.store}: crops of side {store.geometry.side_px} in another geometry than the frame "
+            f"network's (side {frame.header.geometry.side_px}); extract them again"
+        )
+    fabric = make_fabric(config.run)
+    folder = RunFolder(config.run, settings_of(config))
+    classifier = build_classifier(frame, device=fabric.device)
+    clips = load_sequences(store, classifier, subjects=config.subjects)
+    on_line(f"{len(clips)} clips, {sum(not len(clip) for clip in clips)} without a face")
+
+    report: dict[str, Any] = {}
+    temperature = 1.0
+    if config.protocol != "none":
+        predictions = _cross_validate(config, clips, classifier, fabric, folder.path, on_line)
+        report = clip_report(predictions, classifier.labels)
+        _write_json(folder.path / "report.json", report)
+        write_predictions(folder.path / "predictions.csv", predictions, classifier.labels)
+        seen = [p for p in predictions if "head" in p.probs]
+        logits = np.log(np.stack([p.probs["head"] for p in seen]))
+        temperature = fit_temperature(logits, np.array([p.label for p in seen]))
+        for name, found in report["aggregations"].items():
+            on_line(f"{name}: accuracy {found['accuracy']:.3f}, UAR {found['uar']:.3f}")
+    head = _train_head(config, clips, classifier, fabric, on_line=on_line, folder=folder)
+    path = folder.path / "best.safetensors"
+    _save(path, config, frame, classifier, clips, head, temperature, report)
+    folder.close()
+    return path
+
+
+def _cross_validate(
+    config: ClipConfig,
+    clips: Sequence[ClipSequence],
+    classifier: EmotionClassifier,
+    fabric: Fabric,
+    folder: Path,
+    on_line: Callable[[str], None],
+) -> list[ClipPrediction]:
+    """Predict every clip with a head that has not seen its person; finished folds are not run again."""
+    num_folds = None if config.protocol == "leave-one-subject-out" else config.num_folds
+    predictions = []
+    for fold in subject_folds([clip.subject for clip in clips], num_folds=num_folds):
+        done = folder / "folds" / f"{fold.name}.json"
+        if done.exists():
+            found = [ClipPrediction.from_dict(values) for values in json.loads(done.read_text())]
+        else:
+            found = _run_fold(config, clips, fold, classifier, fabric)
+            done.parent.mkdir(exist_ok=True)
+            _write_json(done, [prediction.to_dict() for prediction in found])
+        right = sum(prediction.pred("head") == prediction.label for prediction in found)
+        on_line(f"fold {fold.name}: head {right} of {len(found)} right")
+        predictions += found
+    return predictions
+
+
+def _run_fold(
+    config: ClipConfig,
+    clips: Sequence[ClipSequence],
+    fold: Fold,
+    classifier: EmotionClassifier,
+    fabric: Fabric,
+) -> list[ClipPrediction]:
+    head = _train_head(config, [clips[i] for i in fold.train], classifier, fabric)
+    with_head = EmotionClassifier(
+        classifier.backbone,
+        labels=classifier.labels,
+        temperature=classifier.temperature,
+        head=head,
+        device=fabric.device,
+    )
+    return predict_clips(with_head, [clips[i] for i in fold.test])
+
+
+def _train_head(
+    config: ClipConfig,
+    clips: Sequence[ClipSequence],
+    classifier: EmotionClassifier,
+    fabric: Fabric,
+    *,
+    on_line: Callable[[str], None] | None = None,
+    folder: RunFolder | None = None,
+) -> TemporalHead:
+    """Train one head; with a folder it is resumable and logged."""
+    usable = [clip for clip in clips if len(clip)]
+    torch.manual_seed(config.run.seed)
+    network = TemporalHead(
+        config.head,
+        embedding_dim=classifier.backbone.embedding_dim,
+        num_classes=len(classifier.labels),
+        trained_classes=sorted({clip.label for clip in usable}),
+    )
+    steps = max(1, len(usable) // config.optim.batch_size)
+    trainer = Trainer(network, optim=config.optim, run=config.run, fabric=fabric, steps_per_epoch=steps)
+    state = None if folder is None else folder.load_state()
+    if state is not None:
+        trainer.restore(state)
+    while trainer.epoch < config.optim.epochs:
+        loss = _train_epoch(trainer, usable, config)
+        trainer.epoch += 1
+        if folder is not None and fabric.is_global_zero:
+            folder.save_state(trainer.state())
+            line = folder.log_epoch(trainer.epoch, {"train_loss": loss})
+            if on_line is not None and trainer.epoch % 10 == 0:
+                on_line(line)
+    return trainer.averaged.module
+
+
+def _train_epoch(trainer: Trainer, clips: Sequence[ClipSequence], config: ClipConfig) -> float:
+    rng = np.random.default_rng(trainer.epoch_generator().initial_seed())
+    order = rng.permutation(len(clips))
+    trainer.network.train()
+    total = 0.0
+    world, rank, size = trainer.fabric.world_size, trainer.fabric.global_rank, config.optim.batch_size
+    for step in range(trainer.steps_per_epoch):
+        chosen = order[step * size : (step + 1) * size]
+        # Every process draws for all clips of the batch, so that the draws agree, and takes its share.
+        parts = [(clips[i], *_draw_frames(clips[i], config.augmentation, rng)) for i in chosen]
+        batch = collate(parts[rank::world]).to(trainer.fabric.device)
+        loss = _loss(trainer, batch, config)
+        trainer.step(loss, step)
+        total += float(loss.detach())
+    return total / trainer.steps_per_epoch
+
+
+def _loss(trainer: Trainer, batch: ClipBatch, config: ClipConfig) -> torch.Tensor:
+    noise = config.augmentation.embedding_noise
+    embeddings = batch.embeddings
+    if noise > 0:
+        embeddings = embeddings + noise * embeddings.std() * torch.randn_like(embeddings)
+    out = trainer.network(embeddings, batch.evidence, batch.seconds, batch.mask)
+    clip_loss = F.cross_entropy(out.clip_logits, batch.labels, label_smoothing=config.label_smoothing)
+    frame_labels = batch.labels[:, None].expand_as(batch.mask)[batch.mask]
+    frame_loss = F.cross_entropy(
+        out.frame_logits[batch.mask], frame_labels, label_smoothing=config.label_smoothing
+    )
+    return clip_loss + config.frame_weight * frame_loss + config.correction_weight * out.correction
+
+
+def _draw_frames(
+    clip: ClipSequence, config: SequenceAugmentation, rng: np.random.Generator
+) -> tuple[int, np.ndarray]:
+    """Return a view and the positions of the frames to train on, at least one."""
+    view = int(rng.integers(2)) if config.mirror else 0
+    length = max(1, round(len(clip) * rng.uniform(config.min_share, 1.0)))
+    start = int(rng.integers(len(clip) - length + 1))
+    stride = int(rng.integers(1, config.max_stride + 1))
+    rows = np.arange(start, start + length, stride)
+    kept = rng.random(len(rows)) >= config.frame_dropout
+    return view, rows[kept] if kept.any() else rows[:1]
+
+
+def _save(
+    path: Path,
+    config: ClipConfig,
+    frame: Checkpoint,
+    classifier: EmotionClassifier,
+    clips: Sequence[ClipSequence],
+    head: TemporalHead,
+    temperature: float,
+    report: dict[str, Any],
+) -> None:
+    trained = sorted({clip.label for clip in clips if len(clip)})
+    measured = {
+        name: {key: found[key] for key in ("num", "accuracy", "uar", "macro_f1", "ece")}
+        for name, found in report.get("aggregations", {}).items()
+    }
+    header = replace(
+        frame.header,
+        kind="clip",
+        name=config.run.folder.name,
+        head=config.head,
+        trained_labels=tuple(classifier.labels[i] for i in trained),
+        head_temperature=temperature,
+        training={
+            "data": f"{config.data_name}: {len(clips)} clips",
+            "frame_network": {"sha256": frame.sha256, **frame.header.training},
+            "settings": settings_of(config),
+            "versions": {"emotemporal": __version__, "torch": torch.__version__},
+        },
+        licence=f"{frame.header.licence}; head: {config.licence}",
+        metrics={config.protocol: measured} if measured else {},
+    )
+    tensors = dict(frame.tensors)
+    tensors |= {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
+    save_checkpoint(path, header, tensors)
+
+
+def _write_json(path: Path, document: Any) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=2) + "\n")

@@ -1,0 +1,119 @@
+"""Extraction, evaluation and training from the command line, on clips of nine frames."""
+
+import json
+
+import pytest
+
+from emotemporal.cli import COMMANDS
+from emotemporal.cli import main as emotemporal
+from emotemporal.cli.evaluate import main as evaluate
+from emotemporal.cli.extract_faces import main as extract_faces
+from emotemporal.cli.train_clip import main as train_clip
+from emotemporal.cli.train_frame import main as train_frame
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory, short_clip):
+    path = tmp_path_factory.mktemp("videos") / "manifest.csv"
+    target = path.parent / "other.mp4"
+    target.write_bytes(short_clip.read_bytes())
+    path.write_text(f"path,label,subject\n{short_clip},happy,ann\n{target.name},neutral,bob\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def store(manifest, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    assert extract_faces([str(manifest), "--output", str(folder)]) == 0
+    return folder
+
+
+def test_extraction_goes_on_where_it_stopped(manifest, store, capsys):
+    clips = sorted((store / "clips").iterdir())
+    assert len(clips) == 2
+    clips[0].unlink()
+    kept = clips[1].stat().st_mtime_ns
+    assert extract_faces([str(manifest), "--output", str(store)]) == 0
+    printed = capsys.readouterr()
+    assert "1 of 2 clips are in the store already" in printed.err
+    assert "2 clips, 18 frames" in printed.out
+    assert sorted((store / "clips").iterdir()) == clips
+    assert clips[1].stat().st_mtime_ns == kept
+
+
+def test_an_unreadable_video_is_named_and_the_others_are_kept(short_clip, tmp_path, capsys):
+    (tmp_path / "bad.mp4").write_text("no video")
+    (tmp_path / "manifest.csv").write_text(f"path,label\n{short_clip},happy\nbad.mp4,sad\n")
+    assert extract_faces([str(tmp_path), "--output", str(tmp_path / "store")]) == 1
+    printed = capsys.readouterr()
+    assert "bad.mp4" in printed.err
+    assert "1 clips" in printed.out
+
+
+def test_evaluation_of_videos_and_of_their_store_agree(manifest, store, tiny_clip_checkpoint, capsys):
+    documents = []
+    for data in (manifest, store):
+        assert evaluate(["--checkpoint", str(tiny_clip_checkpoint), "--data", str(data), "--json"]) == 0
+        documents.append(json.loads(capsys.readouterr().out))
+    assert documents[0]["protocol"] == "clips"
+    for name in ("head", "sum", "vote"):
+        assert documents[0][name] == documents[1][name]
+        assert {"accuracy", "uar", "macro_f1", "ece", "per_class_recall", "confusion"} <= set(
+            documents[0][name]
+        )
+
+
+def test_evaluation_prints_a_table(store, tiny_clip_checkpoint, tmp_path, capsys):
+    path = tmp_path / "predictions.csv"
+    arguments = ["--checkpoint", str(tiny_clip_checkpoint), "--data", str(store), "--predictions", str(path)]
+    assert evaluate(arguments) == 0
+    assert "accuracy" in capsys.readouterr().out
+    assert len(path.read_text().splitlines()) == 3
+
+
+def test_training_from_a_file_and_flags(store, tiny_frame_checkpoint, tmp_path, capsys):
+    config = tmp_path / "clip.yaml"
+    config.write_text(
+        f"store: {store}\nframe_checkpoint: {tiny_frame_checkpoint}\nprotocol: none\n"
+        f"run:\n  folder: {tmp_path / 'run'}\n  accelerator: cpu\noptim:\n  epochs: 5\n  lr: 1e-3\n"
+    )
+    arguments = ["--config", str(config), "--optim.epochs", "2", "--optim.batch_size", "2"]
+    assert train_clip(arguments) == 0
+    assert (tmp_path / "run" / "best.safetensors").is_file()
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert settings["optim"]["epochs"] == 2
+    assert settings["optim"]["lr"] == 1e-3
+
+
+@pytest.mark.parametrize("command", [train_frame, train_clip])
+@pytest.mark.parametrize(
+    "arguments", [["--optim.epochs", "many"], ["--optim.epoch", "3"], ["--config", "absent.yaml"]]
+)
+def test_faulty_settings_name_the_flag(command, arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        command(arguments)
+    assert caught.value.code == 2
+    assert arguments[0].strip("-").split(".")[-1] in capsys.readouterr().err
+
+
+def test_missing_data_is_one_line(tmp_path, capsys):
+    assert train_frame(["--data", str(tmp_path / "no.csv"), "--run.folder", str(tmp_path / "run")]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: ")
+
+
+def test_the_command_table(capsys):
+    assert emotemporal(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in COMMANDS)
+    assert emotemporal(["predict"]) == 2
+    assert "unknown command 'predict'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["frame_fer2013", "clip_java_sed"])
+def test_shipped_configs_load(root, name, capsys):
+    command = train_frame if name.startswith("frame") else train_clip
+    with pytest.raises(SystemExit) as caught:
+        command(["--config", str(root / "configs" / f"{name}.yaml"), "--print_config"])
+    assert caught.value.code == 0
+    assert "epochs:" in capsys.readouterr().out

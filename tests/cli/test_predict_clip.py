@@ -1,0 +1,137 @@
+"""The main command: its files, its output, its errors and exit codes."""
+
+import json
+import subprocess
+import sys
+
+import av
+import cv2
+import pandas as pd
+import pytest
+
+from emotemporal.cli.predict_clip import main
+from emotemporal.labels import FER7
+
+FIXED = "frame_index pts_seconds track_id status x1 y1 x2 y2 score emotion smoothed_emotion confidence"
+
+
+def test_everything_the_contract_promises(short_clip, tiny_clip_checkpoint, tmp_path, capsys):
+    arguments = [str(short_clip), "--per-frame", "--overlay", "--checkpoint", str(tiny_clip_checkpoint)]
+    assert main([*arguments, "--output-dir", str(tmp_path)]) == 0
+    names = {"short.json", "short.frames.csv", "short.overlay.mp4"}
+    assert {child.name for child in tmp_path.iterdir()} == names
+    table = pd.read_csv(tmp_path / "short.frames.csv")
+    expected = FIXED.split() + [f"p_{x}" for x in FER7] + [f"s_{x}" for x in FER7]
+    assert list(table.columns) == expected
+    assert sorted(table.frame_index.unique()) == list(range(9))
+    seen = table[table.track_id.notna()]
+    # Both people before the cut, one of them after it.
+    assert seen.groupby("frame_index").track_id.nunique().tolist() == [2] * 7 + [1] * 2
+    document = json.loads((tmp_path / "short.json").read_text())
+    for person in document["people"]:
+        assert set(person["clip"]) == {"head", "sum", "vote"}
+        assert person["aggregations_agree"] == (len({c["emotion"] for c in person["clip"].values()}) == 1)
+    assert document["checkpoint"]["name"] == "tiny"
+    with av.open(str(tmp_path / "short.overlay.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 9
+    assert "short.mp4" in capsys.readouterr().out
+
+
+def test_json_is_alone_on_stdout(short_clip, tiny_clip_checkpoint, tmp_path, capsys):
+    arguments = ["--json", "--output-dir", str(tmp_path), "--checkpoint", str(tiny_clip_checkpoint)]
+    assert main([str(short_clip), *arguments]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "short.json").read_text())
+
+
+def test_a_still_picture_is_a_clip_of_one_frame(portrait_picture, tiny_clip_checkpoint, tmp_path):
+    arguments = ["--per-frame", "--overlay", "--output-dir", str(tmp_path)]
+    assert main([str(portrait_picture), *arguments, "--checkpoint", str(tiny_clip_checkpoint)]) == 0
+    table = pd.read_csv(tmp_path / "both.frames.csv")
+    assert len(table) == 2
+    assert table.pts_seconds.tolist() == [0.0, 0.0]
+    drawn = cv2.imread(str(tmp_path / "both.overlay.png"))
+    assert drawn.shape == cv2.imread(str(portrait_picture)).shape
+
+
+def test_a_frame_network_has_no_head(portrait_picture, tiny_frame_checkpoint, tmp_path, capsys):
+    arguments = ["--output-dir", str(tmp_path), "--checkpoint", str(tiny_frame_checkpoint)]
+    assert main([str(portrait_picture), *arguments]) == 0
+    document = json.loads((tmp_path / "both.json").read_text())
+    assert set(document["people"][0]["clip"]) == {"sum", "vote"}
+    assert main([str(portrait_picture), "--aggregate", "head", *arguments]) == 2
+    assert "is a frame network" in capsys.readouterr().err
+
+
+def test_equal_stems_do_not_overwrite(portrait_picture, tiny_clip_checkpoint, tmp_path):
+    other = tmp_path / "in" / "both.jpg"
+    other.parent.mkdir()
+    cv2.imwrite(str(other), cv2.imread(str(portrait_picture)))
+    arguments = ["--output-dir", str(tmp_path / "out"), "--checkpoint", str(tiny_clip_checkpoint)]
+    assert main([str(portrait_picture), str(other), *arguments]) == 0
+    assert {child.name for child in (tmp_path / "out").iterdir()} == {"both.json", "both-2.json"}
+
+
+@pytest.fixture
+def bad_inputs(tmp_path, short_clip):
+    """Name -> file that cannot be read as a video."""
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    (folder / "text.mp4").write_text("this is a letter to a friend\n" * 50)
+    (folder / "empty.mp4").touch()
+    (folder / "cut.mp4").write_bytes(short_clip.read_bytes()[:600])
+    (folder / "nothing").mkdir()
+    return {name: folder / name for name in ("text.mp4", "empty.mp4", "cut.mp4", "nothing", "absent.mp4")}
+
+
+@pytest.mark.parametrize("name", ["text.mp4", "empty.mp4", "cut.mp4", "nothing", "absent.mp4"])
+def test_a_bad_input_is_one_line_and_the_others_are_done(
+    bad_inputs, name, portrait_picture, tiny_clip_checkpoint, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    inputs = [str(bad_inputs[name]), str(portrait_picture)]
+    assert main([*inputs, "--output-dir", str(out), "--checkpoint", str(tiny_clip_checkpoint)]) == 1
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith("error: ")
+    assert str(bad_inputs[name]) in errors[0]
+    assert [child.name for child in out.iterdir()] == ["both.json"]
+
+
+def test_a_checkpoint_that_is_none(portrait_picture, tmp_path, capsys):
+    wrong = tmp_path / "wrong.safetensors"
+    wrong.write_bytes(b"no weights here")
+    out = tmp_path / "out"
+    assert main([str(portrait_picture), "--checkpoint", str(wrong), "--output-dir", str(out)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert str(wrong) in line
+
+
+def test_an_output_folder_that_cannot_be_made(portrait_picture, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main([str(portrait_picture), "--output-dir", str(tmp_path / "file" / "out")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "--output-dir" in line
+
+
+@pytest.mark.parametrize("arguments", [[], ["a.mp4", "--smooth", "median"], ["a.mp4", "--no-such-flag"]])
+def test_wrong_usage_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("tool", ["predict_clip", "extract_faces", "train_frame", "train_clip", "evaluate"])
+def test_help_waits_for_nothing_heavy(root, tool):
+    code = (
+        f"import sys, runpy; sys.argv = ['{tool}.py', '--help']\n"
+        "try:\n"
+        f"    runpy.run_path('tools/{tool}.py', run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    assert end.code == 0\n"
+        "heavy = {'torch', 'pandas', 'cv2', 'decord', 'av', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(f'imports {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout

@@ -1,0 +1,26 @@
+"""What every test shares."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT.parent / "shared" / "data"
+
+# One thread: the networks of the tests are too small to share out.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Folder of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Folder of the development data; skips where it is absent."""
+    if not DATA.is_dir():
+        pytest.skip(f"the development data are not in {DATA}")
+    return DATA

@@ -1,0 +1,161 @@
+"""Temporal heads: evidence first, padding ignored, real time used."""
+
+import numpy as np
+import pytest
+import torch
+
+from emotemporal.models.backbone import build_backbone, normalise_crops
+from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
+from emotemporal.models.specs import BackboneSpec, HeadSpec
+from emotemporal.models.temporal import TemporalHead, redistribute
+
+KINDS = ("gru", "bigru", "transformer")
+EMBEDDING, CLASSES = 12, 7
+TINY = BackboneSpec(widths=(8, 12), depths=(1, 1))
+
+
+def make_head(kind: str, *, trained=range(CLASSES), learned: bool = True) -> TemporalHead:
+    """A head; `learned` gives its zero output layers random weights."""
+    torch.manual_seed(0)
+    spec = HeadSpec(kind=kind, width=16, num_attention_heads=2)
+    head = TemporalHead(spec, embedding_dim=EMBEDDING, num_classes=CLASSES, trained_classes=list(trained))
+    if learned:
+        torch.nn.init.normal_(head.frame_correction.weight)
+        torch.nn.init.normal_(head.clip_correction.weight)
+    return head.eval()
+
+
+def make_inputs(batch: int = 2, length: int = 9):
+    generator = torch.Generator().manual_seed(1)
+    embeddings = torch.randn(batch, length, EMBEDDING, generator=generator)
+    evidence = torch.randn(batch, length, CLASSES, generator=generator).log_softmax(-1)
+    seconds = (torch.arange(length) / 25.0).expand(batch, length)
+    return embeddings, evidence, seconds, torch.ones(batch, length, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_untrained_head_says_what_the_frames_say(kind):
+    embeddings, evidence, seconds, mask = make_inputs()
+    out = make_head(kind, learned=False)(embeddings, evidence, seconds, mask)
+    torch.testing.assert_close(out.frame_logits, evidence)
+    torch.testing.assert_close(out.clip_logits.exp(), evidence.exp().mean(1))
+    assert out.correction == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_never_changes_the_logits(kind):
+    head = make_head(kind)
+    embeddings, evidence, seconds, mask = make_inputs(batch=1)
+    alone = head(embeddings, evidence, seconds, mask)
+    pad = 5
+    padded = head(
+        torch.cat([embeddings, torch.full((1, pad, EMBEDDING), 99.0)], 1),
+        torch.cat([evidence, torch.full((1, pad, CLASSES), -3.0)], 1),
+        torch.cat([seconds, torch.full((1, pad), 77.0)], 1),
+        torch.cat([mask, torch.zeros(1, pad, dtype=torch.bool)], 1),
+    )
+    torch.testing.assert_close(padded.clip_logits, alone.clip_logits)
+    torch.testing.assert_close(padded.frame_logits[:, :-pad], alone.frame_logits)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_time_between_frames_matters(kind):
+    head = make_head(kind)
+    embeddings, evidence, seconds, mask = make_inputs()
+    slow = head(embeddings, evidence, seconds * 4, mask)
+    fast = head(embeddings, evidence, seconds, mask)
+    assert not torch.allclose(slow.clip_logits, fast.clip_logits, atol=1e-4)
+
+
+def test_a_one_way_gru_does_not_look_ahead():
+    head = make_head("gru")
+    embeddings, evidence, seconds, mask = make_inputs()
+    changed = embeddings.clone()
+    changed[:, 5:] *= -1
+    before = head(embeddings, evidence, seconds, mask).frame_logits
+    after = head(changed, evidence, seconds, mask).frame_logits
+    torch.testing.assert_close(after[:, :5], before[:, :5])
+    assert not torch.allclose(after[:, 5:], before[:, 5:])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_emotions_that_were_not_trained_keep_their_evidence(kind):
+    disgust = 1
+    trained = [c for c in range(CLASSES) if c != disgust]
+    embeddings, evidence, seconds, mask = make_inputs()
+    out = make_head(kind, trained=trained)(embeddings, evidence, seconds, mask)
+    torch.testing.assert_close(out.frame_logits[..., disgust], evidence[..., disgust])
+    torch.testing.assert_close(out.clip_logits.exp()[:, disgust], evidence.exp().mean(1)[:, disgust])
+    assert not torch.allclose(out.frame_logits, evidence, atol=1e-3)
+    torch.testing.assert_close(out.frame_logits.exp().sum(-1), torch.ones(mask.shape))
+
+
+def test_redistribute_by_hand():
+    evidence = torch.tensor([0.5, 0.25, 0.25]).log()
+    correction = torch.tensor([0.0, 7.0, 2.0]).mul(torch.log(torch.tensor(2.0)))
+    moved = redistribute(evidence, correction, torch.tensor([True, False, True])).exp()
+    # 0.5 : 0.25 * 4 within the 0.75 that the two share.
+    torch.testing.assert_close(moved, torch.tensor([0.25, 0.25, 0.5]))
+
+
+def test_normalised_crops_do_not_depend_on_brightness_and_contrast():
+    crops = torch.randint(60, 180, (3, 48, 48), generator=torch.Generator().manual_seed(0))
+    plain = normalise_crops(crops)
+    assert plain.shape == (3, 1, 48, 48)
+    torch.testing.assert_close(normalise_crops(crops * 0.5 + 20), plain, atol=1e-4, rtol=0)
+    gray = normalise_crops(crops.unsqueeze(-1).expand(-1, -1, -1, 3))
+    torch.testing.assert_close(gray, plain, atol=1e-4, rtol=0)
+
+
+def test_a_flat_crop_is_no_nan():
+    assert torch.isfinite(normalise_crops(torch.full((1, 48, 48), 7, dtype=torch.uint8))).all()
+
+
+@pytest.mark.parametrize("num", [1, 5])
+def test_classifier_gives_calibrated_log_probabilities(num):
+    torch.manual_seed(0)
+    classifier = EmotionClassifier(
+        build_backbone(TINY), labels=TINY.label_sets["fer7"], temperature=2.0, head=make_head("gru")
+    )
+    crops = np.random.default_rng(0).integers(0, 256, (num, 48, 48, 3), dtype=np.uint8)
+    evidence = classifier.classify_crops(crops)
+    assert evidence.embeddings.shape == (num, EMBEDDING)
+    np.testing.assert_allclose(np.exp(evidence.log_probs).sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3.0, 100.0])
+def test_long_sequences_go_through_windows(seconds):
+    classifier = EmotionClassifier(
+        build_backbone(TINY), labels=TINY.label_sets["fer7"], temperature=1.0, head=make_head("bigru")
+    )
+    pts = np.arange(0, seconds + 1e-9, 0.04)
+    rng = np.random.default_rng(0)
+    log_probs = np.log(rng.dirichlet(np.ones(CLASSES), len(pts))).astype(np.float32)
+    evidence = FrameEvidence(rng.normal(size=(len(pts), EMBEDDING)).astype(np.float16), log_probs)
+    frames, clip = classifier.classify_sequence(evidence, pts)
+    assert frames.shape == (len(pts), CLASSES)
+    np.testing.assert_allclose(frames.sum(1), 1, atol=1e-4)
+    assert clip.sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_windows_of_an_untrained_head_blend_to_the_evidence():
+    classifier = EmotionClassifier(
+        build_backbone(TINY),
+        labels=TINY.label_sets["fer7"],
+        temperature=1.0,
+        head=make_head("bigru", learned=False),
+    )
+    # A gap longer than a window lies in the middle.
+    pts = np.concatenate([np.arange(0, 12, 0.1), np.arange(40, 52, 0.1)])
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet(np.ones(CLASSES), len(pts)).astype(np.float32)
+    evidence = FrameEvidence(np.zeros((len(pts), EMBEDDING), np.float16), np.log(probs))
+    frames, _ = classifier.classify_sequence(evidence, pts)
+    np.testing.assert_allclose(frames, probs, atol=1e-5)
+
+
+def test_wrong_dimensions_are_refused():
+    with pytest.raises(ValueError, match="multiple"):
+        HeadSpec(kind="transformer", width=10, num_attention_heads=4)
+    with pytest.raises(ValueError, match="length"):
+        BackboneSpec(widths=(8,), depths=(1, 1))

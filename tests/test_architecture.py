@@ -1,0 +1,69 @@
+"""A module imports from lower floors only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+FLOORS = {
+    "errors": 0,
+    "files": 0,
+    "labels": 0,
+    "structures": 0,
+    "video": 1,
+    "faces": 1,
+    "labelling": 1,
+    "models": 2,
+    "datasets": 2,
+    "report": 2,
+    "checkpoint": 3,
+    "pipeline": 4,
+    "extraction": 4,
+    "training": 4,
+    "cli": 5,
+}
+PACKAGE = Path(__file__).resolve().parent.parent / "emotemporal"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(module: Path) -> str:
+    parts = module.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def imported_rooms(module: Path) -> set[str]:
+    """Rooms of this package that a module imports, anywhere in it, type checking included."""
+    rooms = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        rooms |= {name.split(".")[1] for name in names if name.startswith("emotemporal.")}
+    return rooms
+
+
+def test_every_room_has_a_floor():
+    rooms = {room_of(module) for module in MODULES} - {"__init__", "__main__"}
+    assert rooms == set(FLOORS)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(PACKAGE)))
+def test_imports_go_down(module):
+    room = room_of(module)
+    if room == "__init__":
+        assert imported_rooms(module) == set()
+        return
+    upward = {other for other in imported_rooms(module) - {room} if FLOORS[other] >= FLOORS[room]}
+    # Rooms on one floor may build on one another in the order in which the design lists them.
+    order = list(FLOORS)
+    upward = {
+        other for other in upward if FLOORS[other] > FLOORS[room] or order.index(other) > order.index(room)
+    }
+    assert not upward, f"{module.name} imports {upward}"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(PACKAGE)))
+def test_no_file_needs_two_rooms(module):
+    assert len(module.read_text().splitlines()) <= 400

@@ -1,0 +1,144 @@
+"""Checkpoints come back as they went, and what is none is refused in one line."""
+
+import json
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from emotemporal.checkpoint import (
+    CheckpointHeader,
+    build_classifier,
+    load_checkpoint,
+    save_checkpoint,
+)
+from emotemporal.errors import CheckpointError, OutputError
+from emotemporal.labels import FER7
+from emotemporal.models.backbone import build_backbone
+from emotemporal.models.specs import BackboneSpec, HeadSpec
+from emotemporal.models.temporal import TemporalHead
+from emotemporal.structures import CropGeometry
+
+SPEC = BackboneSpec(widths=(8, 16), depths=(1, 1))
+HEADER = CheckpointHeader(
+    kind="clip",
+    name="tiny",
+    labels=FER7,
+    backbone=SPEC,
+    temperature=1.5,
+    head=HeadSpec(kind="gru", width=8),
+    trained_labels=("angry", "happy"),
+    geometry=CropGeometry(side_px=32),
+    licence="test",
+)
+
+
+@pytest.fixture
+def tensors():
+    torch.manual_seed(0)
+    backbone = build_backbone(SPEC)
+    head = TemporalHead(HEADER.head, embedding_dim=16, num_classes=7, trained_classes=[0, 3])
+    found = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
+    return found | {f"head.{name}": value for name, value in head.state_dict().items()}
+
+
+def test_round_trip(tmp_path, tensors):
+    path = tmp_path / "tiny.safetensors"
+    save_checkpoint(path, HEADER, tensors)
+    loaded = load_checkpoint(path)
+    assert loaded.header.to_json() == HEADER.to_json()
+    assert loaded.header.geometry == HEADER.geometry
+    assert len(loaded.sha256) == 64
+    classifier = build_classifier(loaded)
+    assert classifier.labels == FER7
+    assert classifier.head.trained.tolist() == [True, False, False, True, False, False, False]
+    again = build_classifier(load_checkpoint(path))
+    crops = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(
+        classifier.classify_crops(crops).log_probs, again.classify_crops(crops).log_probs
+    )
+    assert [child.name for child in tmp_path.iterdir()] == ["tiny.safetensors"]
+
+
+def write_garbage(path, tensors):
+    path.write_bytes(b"this is no checkpoint at all")
+
+
+def write_nothing(path, tensors):
+    path.write_bytes(b"")
+
+
+def write_huge_header(path, tensors):
+    path.write_bytes(struct.pack("<Q", 2**62) + b"{}")
+
+
+def write_truncated(path, tensors):
+    save_checkpoint(path, HEADER, tensors)
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def write_pickle(path, tensors):
+    torch.save(tensors, path)
+
+
+def write_without_header(path, tensors):
+    save_file(tensors, path)
+
+
+def write_future_version(path, tensors):
+    values = json.loads(HEADER.to_json()) | {"format_version": 99}
+    save_file(tensors, path, metadata={"emotemporal": json.dumps(values)})
+
+
+def write_list_header(path, tensors):
+    save_file(tensors, path, metadata={"emotemporal": "[1, 2]"})
+
+
+def write_unknown_field(path, tensors):
+    values = json.loads(HEADER.to_json()) | {"surprise": 1}
+    save_file(tensors, path, metadata={"emotemporal": json.dumps(values)})
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        write_garbage,
+        write_nothing,
+        write_huge_header,
+        write_truncated,
+        write_pickle,
+        write_without_header,
+        write_future_version,
+        write_list_header,
+        write_unknown_field,
+    ],
+)
+def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path, tensors, write):
+    path = tmp_path / "wrong.safetensors"
+    write(path, tensors)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(CheckpointError, match="no such"):
+        load_checkpoint(tmp_path / "absent.safetensors")
+
+
+def test_tensors_that_do_not_fit_the_header(tmp_path, tensors):
+    path = tmp_path / "tiny.safetensors"
+    save_checkpoint(path, replace(HEADER, backbone=BackboneSpec(widths=(8, 12), depths=(1, 1))), tensors)
+    with pytest.raises(CheckpointError, match="do not fit") as caught:
+        build_classifier(load_checkpoint(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_unwritable_folder(tmp_path, tensors):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError):
+        save_checkpoint(tmp_path / "file" / "tiny.safetensors", HEADER, tensors)

@@ -1,0 +1,102 @@
+"""Clip training: overfits eight clips, holds people out, resumes, refuses what does not fit."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from emotemporal.checkpoint import build_classifier, load_checkpoint
+from emotemporal.datasets.crops import CropStore
+from emotemporal.datasets.sequences import load_sequences
+from emotemporal.errors import CheckpointError, DataError
+from emotemporal.models.specs import HeadSpec
+from emotemporal.structures import CropGeometry
+from emotemporal.training.clip import train_clip
+from emotemporal.training.config import ClipConfig, OptimConfig, RunConfig, SequenceAugmentation
+from emotemporal.training.evaluation import clip_report, predict_clips
+
+
+def make_config(store, checkpoint, folder, *, kind: str = "bigru", epochs: int = 40, **changes) -> ClipConfig:
+    settings = {
+        "store": store,
+        "frame_checkpoint": checkpoint,
+        "protocol": "none",
+        "head": HeadSpec(kind=kind, width=16, num_attention_heads=2, dropout=0.0),
+        "augmentation": SequenceAugmentation(mirror=False, max_stride=1, embedding_noise=0.0),
+        "optim": OptimConfig(epochs=epochs, batch_size=4, optimizer="adamw", lr=0.01, ema_decay=0.5),
+        "run": RunConfig(folder=folder, precision="32-true", accelerator="cpu"),
+    }
+    return ClipConfig(**(settings | changes))
+
+
+@pytest.mark.parametrize("kind", ["gru", "bigru", "transformer"])
+def test_eight_clips_can_be_learnt_by_heart(toy_store, frame_checkpoint, tmp_path, kind):
+    path = train_clip(
+        make_config(toy_store, frame_checkpoint, tmp_path, kind=kind), on_line=lambda line: None
+    )
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.header.kind == "clip"
+    assert checkpoint.header.trained_labels == ("angry", "happy")
+    classifier = build_classifier(checkpoint)
+    clips = load_sequences(CropStore.open(toy_store), classifier)
+    report = clip_report(predict_clips(classifier, clips), classifier.labels)["aggregations"]["head"]
+    # The ninth clip has no face and counts as an error.
+    assert report["num_without_prediction"] == 1
+    assert report["accuracy"] == pytest.approx(8 / 9)
+
+
+def test_people_are_held_out_and_everything_is_written(toy_store, frame_checkpoint, tmp_path):
+    config = make_config(toy_store, frame_checkpoint, tmp_path, epochs=2, protocol="leave-one-subject-out")
+    lines = []
+    path = train_clip(config, on_line=lines.append)
+    assert [line.split(":")[0] for line in lines if line.startswith("fold")] == ["fold ann", "fold bob"]
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert set(report["aggregations"]) == {"head", "sum", "vote"}
+    head = report["aggregations"]["head"]
+    assert np.sum(head["confusion"]) == 9
+    assert set(head["per_subject"]) == {"ann", "bob"}
+    with (tmp_path / "predictions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 9
+    assert rows[-1]["head"] == "" or len([row for row in rows if row["head"] == ""]) == 1
+    metrics = load_checkpoint(path).header.metrics["leave-one-subject-out"]
+    assert metrics["head"]["accuracy"] == pytest.approx(head["accuracy"])
+
+
+def test_resuming_equals_not_stopping(toy_store, frame_checkpoint, tmp_path):
+    changes = {"epochs": 12, "protocol": "leave-one-subject-out"}
+    whole = train_clip(
+        make_config(toy_store, frame_checkpoint, tmp_path / "whole", **changes), on_line=lambda line: None
+    )
+    for stop_at in ("fold ann", "epoch 10"):
+
+        def stop(line, stop_at=stop_at):
+            if line.startswith(stop_at):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train_clip(make_config(toy_store, frame_checkpoint, tmp_path / "broken", **changes), on_line=stop)
+    resumed = train_clip(
+        make_config(toy_store, frame_checkpoint, tmp_path / "broken", **changes), on_line=lambda line: None
+    )
+    expected, found = load_file(whole), load_file(resumed)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=0, msg=name)
+
+
+def test_another_geometry_is_refused(frame_checkpoint, tmp_path):
+    store = CropStore.create(tmp_path / "store", CropGeometry(side_px=32), {})
+    store.write_index([])
+    with pytest.raises(DataError, match="another geometry"):
+        train_clip(make_config(tmp_path / "store", frame_checkpoint, tmp_path / "run"))
+
+
+def test_a_clip_checkpoint_is_no_frame_checkpoint(toy_store, frame_checkpoint, tmp_path):
+    path = train_clip(
+        make_config(toy_store, frame_checkpoint, tmp_path / "a", epochs=1), on_line=lambda line: None
+    )
+    with pytest.raises(CheckpointError, match="expected a frame one"):
+        train_clip(make_config(toy_store, path, tmp_path / "b"))

@@ -1,0 +1,81 @@
+"""Frame training: learns, resumes to the same weights, says what is wrong in one line."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from emotemporal.checkpoint import load_checkpoint
+from emotemporal.datasets.fer2013 import read_fer2013
+from emotemporal.errors import DataError, TrainingError, UsageError
+from emotemporal.models.specs import BackboneSpec
+from emotemporal.training.config import AugmentationConfig, FrameConfig, OptimConfig, RunConfig
+from emotemporal.training.evaluation import evaluate_frames
+from emotemporal.training.frame import train_frame
+
+TINY = BackboneSpec(widths=(8, 16), depths=(1, 1), dropout=0.1)
+
+
+def make_config(data, folder, *, epochs: int = 3, lr: float = 0.05) -> FrameConfig:
+    return FrameConfig(
+        data=data,
+        backbone=TINY,
+        augmentation=AugmentationConfig(rotation_degrees=5, erase_probability=0.2),
+        optim=OptimConfig(epochs=epochs, batch_size=16, lr=lr, ema_decay=0.8),
+        run=RunConfig(folder=folder, precision="32-true", accelerator="cpu"),
+    )
+
+
+def test_learns_and_saves_what_evaluation_finds(toy_fer2013, tmp_path):
+    lines = []
+    path = train_frame(make_config(toy_fer2013, tmp_path, epochs=12), on_line=lines.append)
+    checkpoint = load_checkpoint(path)
+    found = evaluate_frames(checkpoint, read_fer2013(toy_fer2013).split("PublicTest"))
+    assert found["accuracy"] > 0.8
+    assert found["accuracy"] == pytest.approx(checkpoint.header.metrics["PublicTest"]["accuracy"], abs=0.05)
+    assert len(lines) == 12
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == list(range(1, 13))
+    assert checkpoint.header.temperature > 0
+    assert list(tmp_path.glob("events.*"))
+
+
+def test_resuming_equals_not_stopping(toy_fer2013, tmp_path):
+    whole = train_frame(make_config(toy_fer2013, tmp_path / "whole"), on_line=lambda line: None)
+
+    def stop_after_the_first(line):
+        if line.startswith("epoch 1:"):
+            raise KeyboardInterrupt
+
+    config = make_config(toy_fer2013, tmp_path / "broken")
+    with pytest.raises(KeyboardInterrupt):
+        train_frame(config, on_line=stop_after_the_first)
+    lines = []
+    resumed = train_frame(config, on_line=lines.append)
+    assert lines[0] == "resuming after epoch 1 of 3"
+    expected, found = load_file(whole), load_file(resumed)
+    assert expected.keys() == found.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=0, msg=name)
+
+
+def test_a_loss_that_is_no_number_stops_with_the_last_state_kept(toy_fer2013, tmp_path):
+    config = make_config(toy_fer2013, tmp_path, lr=1e30)
+    with pytest.raises(TrainingError, match=r"the loss became .* lower optim\.lr"):
+        train_frame(config, on_line=lambda line: None)
+
+
+def test_a_used_folder_is_not_overwritten(toy_fer2013, tmp_path):
+    config = make_config(toy_fer2013, tmp_path, epochs=1)
+    train_frame(config, on_line=lambda line: None)
+    again = FrameConfig(
+        data=toy_fer2013, backbone=TINY, optim=config.optim, run=RunConfig(folder=tmp_path, resume=False)
+    )
+    with pytest.raises(UsageError, match="holds a run already"):
+        train_frame(again, on_line=lambda line: None)
+
+
+def test_missing_data(tmp_path):
+    with pytest.raises(DataError, match="no such"):
+        train_frame(make_config(tmp_path / "absent.csv", tmp_path / "run"), on_line=lambda line: None)
