@@ -1,0 +1,121 @@
+"""One face's way through a video while it is being followed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from emotemporal.faces.association import box_sizes
+from emotemporal.structures import Track, TrackStatus
+
+_VELOCITY_SECONDS = 0.2
+"""Time that the velocity is measured over: shorter is dominated by the boxes' own jitter."""
+_COAST_SECONDS = 0.3
+"""A face out of sight is expected to lose its velocity with this time constant."""
+_LOOK_PX = 8
+_LOOK_RATE = 0.25
+
+
+class Sighting(NamedTuple):
+    """A face on one frame."""
+
+    frame_index: int
+    pts_seconds: float
+    box: np.ndarray
+    """float32 (4,)."""
+    score: float
+    landmarks: np.ndarray
+    """float32 (5, 2)."""
+    status: TrackStatus
+
+
+class Trail:
+    """The sightings of one face in order of time, and what is expected of the next.
+
+    Args:
+        shot: number of the shot that the face belongs to.
+        sightings: at least one, in order of time.
+    """
+
+    def __init__(self, shot: int, sightings: list[Sighting]) -> None:
+        self.track_id = 0
+        self.shot = shot
+        self.sightings = sightings
+        self.num_emitted = 0
+        self.num_unconfirmed = 0
+        """Key frames in a row on which only the refinement, not the full detector, saw the face."""
+        self.is_searched = False
+        """True once the full detector has looked for the face since it was lost."""
+        self.look: np.ndarray | None = None
+
+    @property
+    def last(self) -> Sighting:
+        return self.sightings[-1]
+
+    @property
+    def pending(self) -> list[Sighting]:
+        return self.sightings[self.num_emitted :]
+
+    def predict_box(self, pts_seconds: float) -> np.ndarray:
+        """float32 (4,): where the face is expected at a time after its last sighting."""
+        last = self.last
+        waited = pts_seconds - last.pts_seconds
+        way = self._velocity() * _COAST_SECONDS * (1 - np.exp(-waited / _COAST_SECONDS))
+        return last.box + np.tile(way, 2).astype(np.float32)
+
+    def _velocity(self) -> np.ndarray:
+        """float64 (2,), pixels a second over the last sightings."""
+        last = self.last
+        for earlier in reversed(self.sightings):
+            elapsed = last.pts_seconds - earlier.pts_seconds
+            if elapsed >= _VELOCITY_SECONDS:
+                moved = (last.box - earlier.box).astype(np.float64)
+                return (moved[:2] + moved[2:]) / 2 / elapsed
+        return np.zeros(2)
+
+    def remember_look(self, look: np.ndarray) -> None:
+        """Blend what the face looks like now into what it usually looks like."""
+        self.look = look if self.look is None else self.look + _LOOK_RATE * (look - self.look)
+
+    def to_track(self, pts_seconds: np.ndarray, first_index: int) -> Track:
+        """Return the trail without gaps: between two sightings box and landmarks move evenly in time.
+
+        Args:
+            pts_seconds: float64 (N,), times of all frames of the video.
+            first_index: frame_index of the first of them.
+        """
+        seen = np.array([s.frame_index for s in self.sightings], np.int64)
+        frame_index = np.arange(seen[0], seen[-1] + 1)
+        pts = pts_seconds[frame_index - first_index]
+        shape = np.stack([np.concatenate([s.box, s.landmarks.ravel()]) for s in self.sightings])
+        place = seen - seen[0]
+        filled = np.stack([np.interp(pts, pts[place], column) for column in shape.T], axis=1).astype(
+            np.float32
+        )
+        scores = np.zeros(len(pts), np.float32)
+        scores[place] = [s.score for s in self.sightings]
+        status = np.full(len(pts), TrackStatus.INTERPOLATED, np.uint8)
+        status[place] = [s.status for s in self.sightings]
+        boxes, landmarks = filled[:, :4], filled[:, 4:].reshape(-1, 5, 2)
+        return Track(self.track_id, frame_index, pts, boxes, scores, landmarks, status)
+
+
+def face_look(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Return what the surroundings of a box look like: float32 (192,), levels of 8 x 8 colours in [0, 1].
+
+    The colours are kept as they are: within a shot the light is constant, and skin, hair and
+    clothes tell people apart at any pose.
+    """
+    height, width = frame.shape[:2]
+    centre, size = (box[:2] + box[2:]) / 2, float(box_sizes(box))
+    left, top = (int(v) for v in np.clip(centre - 0.7 * size, 0, (width - 2, height - 2)))
+    right, bottom = (int(v) for v in np.clip(centre + 0.7 * size, (left + 1, top + 1), (width, height)))
+    patch = cv2.resize(frame[top:bottom, left:right], (_LOOK_PX, _LOOK_PX), interpolation=cv2.INTER_AREA)
+    return patch.astype(np.float32).ravel() / 255
+
+
+def look_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean difference of two looks, in [0, 1]."""
+    return float(np.abs(a - b).mean())
