@@ -56,8 +56,16 @@ class CheckpointHeader:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """What was measured on validation data when it was saved."""
 
+    def __post_init__(self) -> None:
+        predicted = tuple(next(iter(self.backbone.label_sets.values())))
+        if self.labels != predicted:
+            raise ValueError(f"labels {self.labels} are not those of the network, {predicted}")
+        unknown = set(self.trained_labels) - set(self.labels)
+        if unknown:
+            raise ValueError(f"trained_labels {sorted(unknown)} are not among the labels")
+
     def to_json(self) -> str:
-        return json.dumps({"format_version": FORMAT_VERSION, **asdict(self)}, sort_keys=True)
+        return json.dumps({"format_version": FORMAT_VERSION, **asdict(self)})
 
     @classmethod
     def from_json(cls, text: str) -> "CheckpointHeader":
@@ -74,9 +82,7 @@ class CheckpointHeader:
         values["trained_labels"] = tuple(values["trained_labels"])
         values["backbone"] = BackboneSpec(**values["backbone"])
         values["head"] = None if values["head"] is None else HeadSpec(**values["head"])
-        geometry = values["geometry"]
-        template = tuple(tuple(point) for point in geometry["template"])
-        values["geometry"] = CropGeometry(side_px=geometry["side_px"], template=template)
+        values["geometry"] = CropGeometry.from_dict(values["geometry"])
         return cls(**values)
 
 

@@ -74,13 +74,13 @@ def extract_faces(
     """
     readable = []
     for item in items:
-        if not store.has(item.clip_id):
+        if not store.has(item):
             try:
                 clip = extract_clip(item.path, detector, store.geometry)
             except VideoError as error:
                 on_failure(item, error)
                 continue
-            store.write(item.clip_id, clip)
+            store.write(item, clip)
             on_clip(item, clip)
         readable.append(item)
     return store.write_index(readable)

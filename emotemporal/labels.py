@@ -7,8 +7,6 @@ The seven basic emotions stand in FER2013's order everywhere (Goodfellow et al. 
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-import numpy as np
-
 from emotemporal.errors import DataError
 
 FER7: tuple[str, ...] = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -22,8 +20,6 @@ FERPLUS8: tuple[str, ...] = (
     "fear",
     "contempt",
 )
-
-LABEL_SETS: dict[str, tuple[str, ...]] = {"fer7": FER7, "ferplus8": FERPLUS8}
 
 # What data sets call the same emotion.
 _SYNONYMS = {
@@ -57,16 +53,3 @@ def label_index(name: str, labels: Sequence[str]) -> int:
     near = get_close_matches(key, labels, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     raise DataError(f"unknown emotion '{name}', expected one of {', '.join(labels)}{hint}")
-
-
-def mapping_matrix(source: Sequence[str], target: Sequence[str]) -> np.ndarray:
-    """Return the 0/1 matrix that takes probabilities over `source` to `target` by name.
-
-    Returns:
-        float32 (len(source), len(target)); a source emotion absent from the target is a zero row.
-    """
-    matrix = np.zeros((len(source), len(target)), dtype=np.float32)
-    for row, name in enumerate(source):
-        if name in target:
-            matrix[row, list(target).index(name)] = 1.0
-    return matrix

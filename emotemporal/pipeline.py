@@ -164,7 +164,7 @@ class EmotionPipeline:
                 "smooth": smooth,
                 "decoder": decoder,
                 "device": self.device.type,
-                "temperature": header.temperature,
+                "dwell_seconds": header.dwell_seconds,
                 "versions": versions(),
             },
             warnings=tuple(warnings),

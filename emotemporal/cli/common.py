@@ -1,5 +1,7 @@
 """What all commands share: settings from files and flags, and errors as one line."""
 
+import io
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,8 +30,13 @@ def parse_settings(command: str, config_class: type[T], description: str, argv: 
     parser = make_parser(command, description)
     parser.add_argument("--config", action="config", help="YAML file of departures from the defaults")
     parser.add_class_arguments(config_class, as_group=False)
-    settings = vars(parser.instantiate(parser.parse_args(argv)))
-    return config_class(**{name: value for name, value in settings.items() if name != "config"})
+    options = parser.parse_args(argv)
+    try:
+        settings = vars(parser.instantiate(options))
+        return config_class(**{name: value for name, value in settings.items() if name != "config"})
+    except (ValueError, TypeError) as error:
+        # What the settings' own checks say of values that are of the right type.
+        raise UsageError(str(error).splitlines()[0]) from error
 
 
 def guarded(main: Callable[..., int]) -> Callable[..., int]:
@@ -37,6 +44,10 @@ def guarded(main: Callable[..., int]) -> Callable[..., int]:
 
     @wraps(main)
     def run(argv: Sequence[str] | None = None) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # A terminal that lacks a sign shows another; that is no reason to stop.
+                stream.reconfigure(errors="replace")
         try:
             return main(argv)
         except UsageError as error:
@@ -48,6 +59,10 @@ def guarded(main: Callable[..., int]) -> Callable[..., int]:
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return EXIT_INTERRUPTED
+        except BrokenPipeError:
+            # Whoever read our output has gone; Python would complain once more when it closes stdout.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_FAILED
 
     return run
 

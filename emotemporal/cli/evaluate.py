@@ -33,7 +33,7 @@ def _parser() -> ArgumentParser:
         "--protocol", choices=_PROTOCOLS, help="fer2013 for a csv with pixels, clips for everything else"
     )
     parser.add_argument(
-        "--labels", choices=["fer2013", "ferplus"], default="fer2013", help="of the FER2013 faces"
+        "--labels", choices=["fer2013", "ferplus"], help="of FER2013's faces: its own by default"
     )
     parser.add_argument("--split", type=str, help="PrivateTest by default for FER2013, else all clips")
     parser.add_argument("--flip", action="store_true", help="average each face with its mirror image")
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     checkpoint = load_checkpoint(options.checkpoint)
     data = Path(options.data)
-    protocol = options.protocol or _guess_protocol(data, options.labels)
+    protocol = _protocol_of(data, options)
     document: dict[str, Any] = {
         "protocol": protocol,
         "checkpoint": checkpoint.identity(),
@@ -68,13 +68,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_OK
 
 
-def _guess_protocol(data: Path, labels: str) -> str:
-    names = data.name.lower()
-    is_table = data.is_file() and ".csv" in names and ("fer" in names or names.endswith((".xz", ".gz")))
-    is_class_folders = data.is_dir() and any((data / name).is_dir() for name in ("Training", "train"))
-    if not (is_table or is_class_folders):
-        return "clips"
-    return labels
+def _protocol_of(data: Path, options: Any) -> str:
+    """Return what is to be measured: as asked, or as the data are; flags that do not fit are refused."""
+    from emotemporal.datasets.fer2013 import is_fer2013
+
+    faces = options.labels or "fer2013"
+    protocol = options.protocol or (faces if is_fer2013(data) else "clips")
+    if options.labels not in (None, protocol):
+        raise UsageError(f"--labels {options.labels} does not go with --protocol {protocol}")
+    if protocol == "clips" and options.flip:
+        raise UsageError("--flip is for FER2013's faces, not for clips")
+    if protocol != "clips" and options.predictions:
+        raise UsageError("--predictions is for clips, not for FER2013's faces")
+    return protocol
 
 
 def _evaluate_faces(checkpoint: "Checkpoint", data: Path, options: Any, protocol: str) -> dict[str, Any]:
@@ -93,6 +99,7 @@ def _evaluate_faces(checkpoint: "Checkpoint", data: Path, options: Any, protocol
 def _evaluate_clips(checkpoint: "Checkpoint", data: Path, options: Any) -> dict[str, Any]:
     from emotemporal.checkpoint import build_classifier
     from emotemporal.datasets.sequences import load_sequences
+    from emotemporal.labelling.aggregation import AGGREGATIONS
     from emotemporal.pipeline import choose_device
     from emotemporal.training.evaluation import clip_report, predict_clips, write_predictions
 
@@ -103,7 +110,8 @@ def _evaluate_clips(checkpoint: "Checkpoint", data: Path, options: Any) -> dict[
     predictions = predict_clips(classifier, clips)
     if options.predictions:
         write_predictions(options.predictions, predictions, classifier.labels)
-    report = clip_report(predictions, classifier.labels)
+    aggregations = AGGREGATIONS if classifier.head is not None else ("sum", "vote")
+    report = clip_report(predictions, classifier.labels, aggregations)
     return {
         "split": options.split or "all",
         "num": report["num"],
@@ -152,13 +160,14 @@ def _print_report(document: dict[str, Any]) -> None:
     for name in columns:
         table.add_column(name, justify="right")
     for key in ("accuracy", "uar", "macro_f1", "ece"):
-        table.add_row(key, *(f"{found[key]:.4f}" for found in columns.values()))
+        values = [found[key] for found in columns.values()]
+        table.add_row(key, *("–" if value is None else f"{value:.4f}" for value in values))
     for emotion in document["labels"]:
         recalls = [found["per_class_recall"][emotion] for found in columns.values()]
         table.add_row(f"recall {emotion}", *("–" if r is None else f"{r:.3f}" for r in recalls))
     console.print(table)
     for name, found in columns.items():
-        if "interval" in found:
+        if found.get("interval"):
             low, high = found["interval"]
             console.print(f"{name}: 95 % interval of the accuracy {low:.3f} to {high:.3f}", highlight=False)
     missing = next(iter(columns.values()))["num_without_prediction"]

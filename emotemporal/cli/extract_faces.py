@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UsageError(f"--side: {error}") from error
     provenance = {"detector": "mtcnn", "emotemporal": versions()["emotemporal"]}
     store = CropStore.create(options.output, geometry, provenance)
-    kept = sum(store.has(item.clip_id) for item in items)
+    kept = sum(store.has(item) for item in items)
     if kept:
         print(f"{kept} of {len(items)} clips are in the store already", file=sys.stderr)
     failures = []

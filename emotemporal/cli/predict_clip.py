@@ -3,7 +3,9 @@
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,6 @@ from emotemporal.structures import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from emotemporal.structures import VideoAnalysis
-
-_PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def _parser() -> ArgumentParser:
@@ -66,38 +66,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     documents = []
     for video, stem in jobs:
         try:
-            analysis = _process(pipeline, video, output_dir / stem, options)
+            analysis = _process(pipeline, video, output_dir / stem, aggregate, options)
         except EmotemporalError as error:
             failures.append(str(error))
             print(f"error: {error}", file=sys.stderr)
+            continue
+        except Exception as error:
+            # A fault of ours in one video must not take the others' results with it.
+            traceback.print_exc()
+            failures.append(str(error))
+            print(f"error: {video}: internal error ({error}); please report it", file=sys.stderr)
             continue
         if options.json:
             documents.append(analysis.to_json())
         else:
             _print_table(analysis, aggregate)
-    if options.json:
-        several = len(options.videos) > 1 or Path(options.videos[0]).is_dir()
-        print(
-            json.dumps({"schema_version": SCHEMA_VERSION, "videos": documents} if several else documents[0])
-        )
+    if options.json and (len(options.videos) > 1 or os.path.isdir(options.videos[0])):
+        print(json.dumps({"schema_version": SCHEMA_VERSION, "videos": documents}))
+    elif options.json and documents:
+        print(json.dumps(documents[0]))
     return EXIT_FAILED if failures else EXIT_OK
 
 
-def _process(pipeline: Any, video: Path, base: Path, options: Any) -> "VideoAnalysis":
+def _process(pipeline: Any, video: Path, base: Path, aggregate: str, options: Any) -> "VideoAnalysis":
     """Analyse one video and write what was asked for; the cheap results first, so that they are kept."""
     from emotemporal.pipeline import write_overlay
     from emotemporal.report.tables import write_frames_csv, write_json
 
     with progress_bar(video.name) as on_progress:
         analysis = pipeline.analyze(video, smooth=options.smooth, on_progress=on_progress)
+        analysis = replace(analysis, settings={**analysis.settings, "aggregate": aggregate})
         write_json(analysis, f"{base}.json")
         if options.per_frame:
             write_frames_csv(analysis, f"{base}.frames.csv")
-        warnings = list(analysis.warnings)
         if options.overlay:
             suffix = ".png" if analysis.info.is_still else ".mp4"
-            warnings += write_overlay(analysis, f"{base}.overlay{suffix}", on_progress=on_progress)
-    for warning in warnings:
+            found = write_overlay(analysis, f"{base}.overlay{suffix}", on_progress=on_progress)
+            if found:
+                analysis = replace(analysis, warnings=(*analysis.warnings, *found))
+                write_json(analysis, f"{base}.json")
+    for warning in analysis.warnings:
         print(f"warning: {video.name}: {warning}", file=sys.stderr)
     return analysis
 
@@ -118,7 +126,8 @@ def _list_jobs(inputs: Sequence[str]) -> tuple[list[tuple[Path, str]], list[str]
     videos, failures = [], []
     for name in inputs:
         path = Path(name)
-        if path.is_dir():
+        # Unlike Path.is_dir this has no quarrel with a name that is too long for the system.
+        if os.path.isdir(path):
             found = sorted(child for child in path.iterdir() if _is_input(child))
             if not found:
                 failures.append(f"{path}: no videos or pictures in this folder")
@@ -137,9 +146,11 @@ def _list_jobs(inputs: Sequence[str]) -> tuple[list[tuple[Path, str]], list[str]
 
 
 def _is_input(path: Path) -> bool:
-    suffixes = VIDEO_SUFFIXES | set(_PICTURE_SUFFIXES)
+    from emotemporal.video.pictures import is_picture
+
     # Overlays are results, also when they lie beside their videos.
-    return path.is_file() and path.suffix.lower() in suffixes and not path.stem.endswith(".overlay")
+    is_taken = path.suffix.lower() in VIDEO_SUFFIXES or is_picture(path)
+    return path.is_file() and is_taken and not path.stem.endswith(".overlay")
 
 
 def _writable_folder(path: Path) -> Path:

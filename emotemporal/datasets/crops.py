@@ -100,20 +100,27 @@ class CropStore:
         header = _read_header(folder)
         if not (folder / "index.csv").is_file():
             raise DataError(f"{folder}: has no index.csv; let extract_faces finish first")
-        geometry = header["geometry"]
-        template = tuple(tuple(point) for point in geometry["template"])
-        return cls(folder, CropGeometry(geometry["side_px"], template), header["provenance"])
+        return cls(folder, CropGeometry.from_dict(header["geometry"]), header["provenance"])
 
-    def has(self, clip_id: str) -> bool:
-        return self._file(clip_id).is_file()
+    def has(self, item: ClipItem) -> bool:
+        """Return whether the store holds the crops of this very video, as it is now."""
+        path = self._file(item.clip_id)
+        if not path.is_file():
+            return False
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            return arrays["source"].tolist() == _fingerprint(item.path)
 
-    def write(self, clip_id: str, clip: StoredClip) -> None:
+    def write(self, item: ClipItem, clip: StoredClip) -> None:
         """Keep one clip's crops, whole or not at all.
 
         Raises:
             OutputError: the disk does not take it.
         """
-        arrays: dict[str, Any] = {"num_frames": clip.num_frames, "num_people": clip.num_people}
+        arrays: dict[str, Any] = {
+            "num_frames": clip.num_frames,
+            "num_people": clip.num_people,
+            "source": np.array(_fingerprint(item.path), dtype=np.int64),
+        }
         if clip.crops is not None:
             arrays |= {
                 "track_id": clip.crops.track_id,
@@ -121,7 +128,7 @@ class CropStore:
                 "pts_seconds": clip.crops.pts_seconds,
                 "crops": clip.crops.crops,
             }
-        with replacing(self._file(clip_id)) as temporary, temporary.open("wb") as stream:
+        with replacing(self._file(item.clip_id)) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, **arrays)
 
     def read(self, clip_id: str) -> StoredClip:
@@ -190,6 +197,12 @@ class CropStore:
 
     def _file(self, clip_id: str) -> Path:
         return self.folder / "clips" / f"{clip_id}.npz"
+
+
+def _fingerprint(path: Path) -> list[int]:
+    """Size and time of change of a video: what tells another one of the same name."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
 
 
 def _read_header(folder: Path) -> dict[str, Any]:

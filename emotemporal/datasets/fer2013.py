@@ -6,6 +6,9 @@ Crowd-Sourced Label Distribution" (FER+).
 """
 
 import csv
+import gzip
+import lzma
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +58,20 @@ class FaceImages:
         return FaceImages(self.images[rows], self.labels[rows], self.splits[rows], votes)
 
 
+def is_fer2013(path: str | Path) -> bool:
+    """Return whether something looks like FER2013: a csv with a column `pixels`, or folders of pictures."""
+    path = Path(path)
+    if path.is_dir():
+        return any(child.suffix.lower() in _PICTURE_SUFFIXES for child in path.glob("*/*/*"))
+    openers = {".gz": gzip.open, ".xz": lzma.open}
+    try:
+        with openers.get(path.suffix.lower(), open)(path, "rt", encoding="utf-8") as stream:
+            header = stream.readline(1000)
+    except (OSError, UnicodeDecodeError, EOFError, lzma.LZMAError, zlib.error):
+        return False
+    return "pixels" in [name.strip().lower() for name in header.split(",")]
+
+
 def read_fer2013(path: str | Path, *, ferplus: str | Path | None = None) -> FaceImages:
     """Read FER2013 from its csv (plain, .gz, .xz; also Kaggle's `icml_face_data.csv`) or class folders.
 
@@ -85,7 +102,7 @@ def _read_table(path: Path) -> FaceImages:
 
     try:
         table = pd.read_csv(path)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise DataError(f"{path}: not a readable csv table ({error})") from error
     table.columns = [str(name).strip().lower() for name in table.columns]
     missing = {"emotion", "pixels", "usage"} - set(table.columns)

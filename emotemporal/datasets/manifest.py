@@ -1,7 +1,6 @@
 """Lists of labelled videos: a manifest csv, a folder with one, or folders named after emotions."""
 
 import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,11 +59,10 @@ def read_manifest(path: str | Path) -> list[ClipItem]:
 def _read_csv(path: Path) -> list[ClipItem]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            rows = list(reader)
-            header = [name.strip().lower() for name in reader.fieldnames or ()]
+            rows = list(csv.reader(stream))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a csv table ({error})") from error
+    header = [name.strip().lower() for name in rows[0]] if rows else []
     columns = {}
     for field, names in _COLUMNS.items():
         present = [name for name in names if name in header]
@@ -76,9 +74,10 @@ def _read_csv(path: Path) -> list[ClipItem]:
                 f"{path}: no column named {' or '.join(_COLUMNS[field])}, found {', '.join(header)}"
             )
     items = []
-    for line, row in enumerate(rows, start=2):
-        values = list(row.values())
-        if None in row or None in values:
+    for line, values in enumerate(rows[1:], start=2):
+        if not values:
+            continue
+        if len(values) != len(header):
             raise DataError(f"{path}, line {line}: expected {len(header)} cells")
         cell = {field: str(values[column]).strip() for field, column in columns.items()}
         if not cell["path"]:
@@ -136,9 +135,3 @@ def _checked(items: list[ClipItem], source: Path) -> list[ClipItem]:
             )
         seen[item.clip_id] = item.path
     return items
-
-
-def labels_present(items: Sequence[ClipItem], order: Sequence[str]) -> tuple[str, ...]:
-    """Return the emotions that occur, in the given order."""
-    found = {item.label for item in items}
-    return tuple(name for name in order if name in found)

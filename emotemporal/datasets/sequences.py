@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from emotemporal.datasets.crops import CropStore
 from emotemporal.errors import DataError
@@ -79,19 +78,9 @@ def collate(parts: Sequence[tuple[ClipSequence, int, np.ndarray]]) -> ClipBatch:
     Args:
         parts: for each clip, the view to take and the positions of the frames, at least one.
     """
-    length = max(len(rows) for _, _, rows in parts)
-    first = parts[0][0].views[0]
-    shape = (len(parts), length)
-    embeddings = torch.zeros(*shape, first.embeddings.shape[1])
-    evidence = torch.zeros(*shape, first.log_probs.shape[1])
-    seconds = torch.zeros(*shape)
-    mask = torch.zeros(*shape, dtype=torch.bool)
-    for i, (clip, view, rows) in enumerate(parts):
-        num = len(rows)
-        embeddings[i, :num] = torch.from_numpy(clip.views[view].embeddings[rows]).float()
-        evidence[i, :num] = torch.from_numpy(clip.views[view].log_probs[rows])
-        times = clip.pts_seconds[rows]
-        seconds[i, :num] = torch.from_numpy(times - times[0])
-        mask[i, :num] = True
-    labels = torch.tensor([clip.label for clip, _, _ in parts])
-    return ClipBatch(embeddings, evidence, seconds, mask, labels)
+    return ClipBatch.pad(
+        [clip.views[view].embeddings[rows] for clip, view, rows in parts],
+        [clip.views[view].log_probs[rows] for clip, view, rows in parts],
+        [clip.pts_seconds[rows] for clip, _, rows in parts],
+        [clip.label for clip, _, _ in parts],
+    )

@@ -14,6 +14,8 @@ SMOOTHINGS: tuple[str, ...] = get_args(Smoothing)
 
 # Neighbouring frames show nearly the same picture: within this time they count as one observation.
 _EVIDENCE_SECONDS = 0.2
+# By this much a smoothed label is larger than the next: enough to survive six digits in a file.
+_MARGIN = 1e-4
 
 
 def smooth_probs(
@@ -40,7 +42,7 @@ def smooth_probs(
     if method == "hmm":
         if rates is None:
             rates = dwell_rates(probs.shape[1], dwell_seconds)
-        return smooth_hmm(probs, pts_seconds, rates=rates)
+        return smooth_hmm(probs, pts_seconds, rates=rates, tau_seconds=tau_seconds)
     raise ValueError(f"smoothing '{method}' is unknown, expected one of {', '.join(SMOOTHINGS)}")
 
 
@@ -72,19 +74,39 @@ def smooth_ema(probs: np.ndarray, pts_seconds: np.ndarray, *, tau_seconds: float
     return (total[:, :-1] / total[:, -1:]).astype(np.float32)
 
 
-def smooth_hmm(probs: np.ndarray, pts_seconds: np.ndarray, *, rates: np.ndarray) -> np.ndarray:
-    """Posterior of a hidden emotion that jumps in continuous time (forward-backward, Rabiner 1989).
+def smooth_hmm(
+    probs: np.ndarray, pts_seconds: np.ndarray, *, rates: np.ndarray, tau_seconds: float
+) -> np.ndarray:
+    """Take labels from a hidden emotion that jumps in continuous time, confidence from the frames.
 
-    Frame probabilities are taken as likelihoods. As consecutive frames are far from independent, each
-    counts only by the share of `_EVIDENCE_SECONDS` that it stands for.
+    The labels are the most probable ones by forward-backward (Rabiner 1989) with the frame probabilities as
+    likelihoods. The posterior itself would grow certain of what every frame of a still face says with 60 %,
+    since frames are far from independent; so the probabilities are those of `smooth_ema`, moved no more
+    than is needed for the label to be the largest.
 
     Args:
         probs: (L, C), rows sum to 1.
         pts_seconds: (L,), strictly increasing.
         rates: (C, C), jumps per second from row to column, rows sum to 0; see `dwell_rates`,
             `estimate_rates`.
+        tau_seconds: of the average that the probabilities come from.
     Returns: float32 (L, C), rows sum to 1.
     """
+    labels = _most_probable_labels(probs, pts_seconds, rates)
+    averaged = smooth_ema(probs, pts_seconds, tau_seconds=tau_seconds).astype(np.float64)
+    rows = np.arange(len(probs))
+    others = averaged.copy()
+    others[rows, labels] = -np.inf
+    lack = others.max(1) - averaged[rows, labels] + _MARGIN
+    # Mixing in a share w of the label alone lifts it by w over what the rest keeps.
+    share = np.clip(lack / (1 + lack - _MARGIN), 0, None)
+    smoothed = averaged * (1 - share)[:, None]
+    smoothed[rows, labels] += share
+    return smoothed.astype(np.float32)
+
+
+def _most_probable_labels(probs: np.ndarray, pts_seconds: np.ndarray, rates: np.ndarray) -> np.ndarray:
+    """Return the hidden emotion with the highest posterior on each frame, int64 (L,)."""
     num_classes = probs.shape[1]
     if rates.shape != (num_classes, num_classes):
         raise ValueError(f"rates must have shape {(num_classes, num_classes)}, found {rates.shape}")
@@ -99,14 +121,13 @@ def smooth_hmm(probs: np.ndarray, pts_seconds: np.ndarray, *, rates: np.ndarray)
     for t in range(1, len(probs)):
         row = (forward[t - 1] @ transitions[which[t - 1]]) * likelihood[t]
         forward[t] = row / row.sum()
-    posterior = forward.copy()
+    posterior = forward
     backward = np.ones(num_classes)
     for t in range(len(probs) - 2, -1, -1):
         backward = transitions[which[t]] @ (likelihood[t + 1] * backward)
         backward /= backward.sum()
         posterior[t] *= backward
-    posterior /= posterior.sum(1, keepdims=True)
-    return posterior.astype(np.float32)
+    return posterior.argmax(1)
 
 
 def dwell_rates(num_classes: int, dwell_seconds: float) -> np.ndarray:

@@ -109,8 +109,11 @@ class SEResNet(nn.Module):
         """Run on normalised crops (B, 1, S, S), S at least 16."""
         x = self.blocks(self.stem(x))
         embedding = F.relu(self.norm(x)).mean((2, 3))
-        dropped = self.dropout(embedding)
-        return FrameOutput(embedding, {name: head(dropped) for name, head in self.classifiers.items()})
+        dropped = self.dropout(embedding).float()
+        # bf16 logits have so few digits that two emotions can come out exactly equal.
+        with torch.autocast(x.device.type, enabled=False):
+            logits = {name: head(dropped) for name, head in self.classifiers.items()}
+        return FrameOutput(embedding, logits)
 
 
 BACKBONES: dict[str, type[nn.Module]] = {"seresnet": SEResNet}

@@ -10,7 +10,8 @@ from scipy.special import log_softmax
 from torch import nn
 
 from emotemporal.models.backbone import FrameOutput, normalise_crops
-from emotemporal.models.temporal import TemporalHead
+from emotemporal.models.temporal import TemporalHead, temper
+from emotemporal.structures import ClipBatch
 
 # A head sees this much of a track at once, in steps of half of it: about the longest training clip,
 # and a bound on memory however long the video is.
@@ -35,7 +36,7 @@ class EmotionClassifier:
         labels: the C emotions.
         temperature: divides the frame logits.
         head: temporal head, or None.
-        head_temperature: divides the head's log-probabilities of the clip.
+        head_temperature: flattens the head's probabilities among the emotions it was trained on.
         device: where the networks run.
     """
 
@@ -86,43 +87,41 @@ class EmotionClassifier:
         if self.head is None:
             raise ValueError("this checkpoint has no temporal head")
         windows = _windows(pts_seconds)
+        weights = [_window_weights(pts_seconds[window]) for window in windows]
+        total = np.zeros(len(pts_seconds))
+        for window, weight in zip(windows, weights, strict=True):
+            total[window] += weight
         frame_probs = np.zeros_like(evidence.log_probs, dtype=np.float64)
-        weight_sum = np.zeros(len(pts_seconds))
         clip_probs = np.zeros(evidence.log_probs.shape[1])
         for start in range(0, len(windows), _WINDOWS_AT_ONCE):
-            chunk = windows[start : start + _WINDOWS_AT_ONCE]
-            for window, (frames, clip) in zip(
-                chunk, self._run_head(evidence, pts_seconds, chunk), strict=True
-            ):
-                # A frame near a window's edge has less context there than in the neighbouring window.
-                seconds = pts_seconds[window]
-                edge = np.minimum(seconds - seconds[0], seconds[-1] - seconds) + 1e-3
-                frame_probs[window] += edge[:, None] * frames
-                weight_sum[window] += edge
-                clip_probs += len(seconds) * clip
-        frame_probs /= weight_sum[:, None]
+            chunk = slice(start, start + _WINDOWS_AT_ONCE)
+            found = self._run_head(evidence, pts_seconds, windows[chunk])
+            for window, weight, (frames, clip) in zip(windows[chunk], weights[chunk], found, strict=True):
+                share = weight / total[window]
+                frame_probs[window] += share[:, None] * frames
+                # Every frame counts once in the clip, in whatever windows it was seen.
+                clip_probs += share.sum() * clip
         return frame_probs.astype(np.float32), (clip_probs / clip_probs.sum()).astype(np.float32)
 
     @torch.inference_mode()
     def _run_head(
         self, evidence: FrameEvidence, pts_seconds: np.ndarray, windows: list[slice]
     ) -> list[tuple[np.ndarray, np.ndarray]]:
+        batch = ClipBatch.pad(
+            [evidence.embeddings[window] for window in windows],
+            [evidence.log_probs[window] for window in windows],
+            [pts_seconds[window] for window in windows],
+        ).to(self.device)
+        out = self.head(batch.embeddings, batch.evidence, batch.seconds, batch.mask)
+        frames = temper(out.frame_logits, self.head.trained, self.head_temperature).exp().cpu().numpy()
+        clips = temper(out.clip_logits, self.head.trained, self.head_temperature).exp().cpu().numpy()
         lengths = [window.stop - window.start for window in windows]
-        shape = (len(windows), max(lengths))
-        embeddings = torch.zeros(*shape, evidence.embeddings.shape[1])
-        log_probs = torch.zeros(*shape, len(self.labels))
-        seconds = torch.zeros(*shape)
-        mask = torch.zeros(*shape, dtype=torch.bool)
-        for row, (window, length) in enumerate(zip(windows, lengths, strict=True)):
-            embeddings[row, :length] = torch.from_numpy(evidence.embeddings[window]).float()
-            log_probs[row, :length] = torch.from_numpy(evidence.log_probs[window])
-            seconds[row, :length] = torch.from_numpy(pts_seconds[window] - pts_seconds[window.start])
-            mask[row, :length] = True
-        inputs = (embeddings, log_probs, seconds, mask)
-        out = self.head(*(tensor.to(self.device) for tensor in inputs))
-        frames = out.frame_logits.softmax(-1).cpu().numpy()
-        clips = (out.clip_logits / self.head_temperature).softmax(-1).cpu().numpy()
         return [(frames[row, :length], clips[row]) for row, length in enumerate(lengths)]
+
+
+def _window_weights(seconds: np.ndarray) -> np.ndarray:
+    """(L,): a frame near a window's edge has less context there than in the neighbouring window."""
+    return np.minimum(seconds - seconds[0], seconds[-1] - seconds) + 1e-3
 
 
 def _windows(pts_seconds: np.ndarray) -> list[slice]:
@@ -165,10 +164,11 @@ def run_backbone(
     device = torch.device(device)
     network.eval()
     parts: list[FrameOutput] = []
-    with best_autocast(device):
-        for start in range(0, len(crops), batch_size):
-            batch = torch.from_numpy(crops[start : start + batch_size]).to(device)
-            inputs = normalise_crops(batch).contiguous(memory_format=torch.channels_last)
+    for start in range(0, len(crops), batch_size):
+        batch = torch.from_numpy(crops[start : start + batch_size]).to(device)
+        # In float32 as in training: only the network itself runs in less.
+        inputs = normalise_crops(batch).contiguous(memory_format=torch.channels_last)
+        with best_autocast(device):
             parts.append(network(inputs))
     found = {"embedding": torch.cat([part.embedding for part in parts])}
     for name in parts[0].logits:

@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from emotemporal.labels import FER7
+
+BackboneName = Literal["seresnet"]
+BACKBONE_NAMES: tuple[str, ...] = get_args(BackboneName)
 
 
 @dataclass(frozen=True)
 class BackboneSpec:
     """Everything needed to build a frame network again."""
 
-    name: Literal["seresnet"] = "seresnet"
+    name: BackboneName = "seresnet"
     widths: Sequence[int] = (64, 128, 256, 288)
     """Channels of each stage; the last is the length of the embedding."""
     depths: Sequence[int] = (2, 2, 2, 2)
@@ -19,9 +22,14 @@ class BackboneSpec:
     dropout: float = 0.2
     """Before the classifiers, in training only."""
     label_sets: Mapping[str, Sequence[str]] = field(default_factory=lambda: {"fer7": FER7})
-    """Name -> emotions of each classifier; the first is the one predictions come from."""
+    """Name -> emotions of each classifier; the first is the one predictions come from. A training fills
+    them in from its data."""
 
     def __post_init__(self) -> None:
+        if self.name not in BACKBONE_NAMES:
+            raise ValueError(
+                f"backbone '{self.name}' is unknown, expected one of {', '.join(BACKBONE_NAMES)}"
+            )
         if len(self.widths) != len(self.depths):
             raise ValueError(f"widths {self.widths} and depths {self.depths} differ in length")
         if not self.label_sets:

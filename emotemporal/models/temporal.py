@@ -106,6 +106,18 @@ def redistribute(evidence: Tensor, correction: Tensor, trained: Tensor) -> Tenso
     return out
 
 
+def temper(logits: Tensor, trained: Tensor, temperature: float) -> Tensor:
+    """Divide the trained classes' log-probabilities by a temperature, their sum kept.
+
+    Args:
+        logits: (..., C), normalised log-probabilities.
+        trained: bool (C,).
+        temperature: above 1 flattens.
+    Returns: (..., C), normalised log-probabilities.
+    """
+    return redistribute(logits, (1 / temperature - 1) * logits, trained)
+
+
 class RecurrentEncoder(nn.Module):
     """GRU (Cho et al. 2014), in one or both directions, that is told the time between frames."""
 

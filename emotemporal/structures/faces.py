@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -137,6 +139,11 @@ class CropGeometry:
         require(self.side_px >= 8, self, f"side_px must be at least 8, found {self.side_px}")
         points = np.asarray(self.template)
         require(points.shape == (5, 2), self, f"template must have shape (5, 2), found {points.shape}")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CropGeometry:
+        """Rebuild from what `dataclasses.asdict` gave, also after a way through JSON."""
+        return cls(values["side_px"], tuple(tuple(point) for point in values["template"]))
 
     @property
     def template_px(self) -> np.ndarray:

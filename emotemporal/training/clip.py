@@ -15,17 +15,19 @@ from emotemporal import __version__
 from emotemporal.checkpoint import (
     Checkpoint,
     build_classifier,
+    file_sha256,
     load_checkpoint,
     save_checkpoint,
 )
 from emotemporal.datasets.crops import CropStore
 from emotemporal.datasets.sequences import ClipSequence, collate, load_sequences
 from emotemporal.datasets.splits import Fold, subject_folds
-from emotemporal.errors import CheckpointError, DataError
+from emotemporal.errors import CheckpointError, DataError, UsageError
 from emotemporal.files import replacing
+from emotemporal.labelling.aggregation import AGGREGATIONS
 from emotemporal.labelling.calibration import fit_temperature
 from emotemporal.models.classifier import EmotionClassifier
-from emotemporal.models.temporal import TemporalHead
+from emotemporal.models.temporal import TemporalHead, temper
 from emotemporal.structures import ClipBatch
 from emotemporal.training.config import ClipConfig, SequenceAugmentation
 from emotemporal.training.engine import RunFolder, Trainer, make_fabric, settings_of
@@ -57,22 +59,28 @@ def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) ->
             f"{config.store}: crops of side {store.geometry.side_px} in another geometry than the frame "
             f"network's (side {frame.header.geometry.side_px}); extract them again"
         )
+    if config.run.devices != 1:
+        raise UsageError(f"run.devices {config.run.devices}: a head trains in one process, use 1")
     fabric = make_fabric(config.run)
-    folder = RunFolder(config.run, settings_of(config))
+    inputs = {"frame_checkpoint": frame.sha256, "store": file_sha256(Path(config.store) / "index.csv")}
+    folder = RunFolder(config.run, settings_of(config), inputs)
     classifier = build_classifier(frame, device=fabric.device)
     clips = load_sequences(store, classifier, subjects=config.subjects)
-    on_line(f"{len(clips)} clips, {sum(not len(clip) for clip in clips)} without a face")
+    empty = sum(not len(clip) for clip in clips)
+    if empty == len(clips):
+        raise DataError(f"{config.store}: none of its {len(clips)} clips shows a face")
+    on_line(f"{len(clips)} clips, {empty} without a face")
 
     report: dict[str, Any] = {}
     temperature = 1.0
     if config.protocol != "none":
-        predictions = _cross_validate(config, clips, classifier, fabric, folder.path, on_line)
-        report = clip_report(predictions, classifier.labels)
+        folds = _cross_validate(config, clips, classifier, fabric, folder.path, on_line)
+        trained = sorted({clip.label for clip in clips if len(clip)})
+        predictions = _calibrate_folds(folds, trained)
+        temperature = _fit_head_temperature([p for fold in folds for p in fold], trained)
+        report = clip_report(predictions, classifier.labels, AGGREGATIONS)
         _write_json(folder.path / "report.json", report)
         write_predictions(folder.path / "predictions.csv", predictions, classifier.labels)
-        seen = [p for p in predictions if "head" in p.probs]
-        logits = np.log(np.stack([p.probs["head"] for p in seen]))
-        temperature = fit_temperature(logits, np.array([p.label for p in seen]))
         for name, found in report["aggregations"].items():
             on_line(f"{name}: accuracy {found['accuracy']:.3f}, UAR {found['uar']:.3f}")
     head = _train_head(config, clips, classifier, fabric, on_line=on_line, folder=folder)
@@ -89,7 +97,7 @@ def _cross_validate(
     fabric: Fabric,
     folder: Path,
     on_line: Callable[[str], None],
-) -> list[ClipPrediction]:
+) -> list[list[ClipPrediction]]:
     """Predict every clip with a head that has not seen its person; finished folds are not run again."""
     num_folds = None if config.protocol == "leave-one-subject-out" else config.num_folds
     predictions = []
@@ -103,8 +111,34 @@ def _cross_validate(
             _write_json(done, [prediction.to_dict() for prediction in found])
         right = sum(prediction.pred("head") == prediction.label for prediction in found)
         on_line(f"fold {fold.name}: head {right} of {len(found)} right")
-        predictions += found
+        predictions.append(found)
     return predictions
+
+
+def _fit_head_temperature(predictions: Sequence[ClipPrediction], trained: Sequence[int]) -> float:
+    """Return the temperature that suits held-out predictions, among the trained classes."""
+    seen = [p for p in predictions if "head" in p.probs and p.label in trained]
+    if not seen:
+        return 1.0
+    logits = np.log(np.stack([p.probs["head"][list(trained)] for p in seen]).clip(1e-12))
+    return fit_temperature(logits, np.array([trained.index(p.label) for p in seen]))
+
+
+def _calibrate_folds(folds: Sequence[list[ClipPrediction]], trained: Sequence[int]) -> list[ClipPrediction]:
+    """Temper each fold's head by what suits the other folds, so that its calibration is a fair figure."""
+    calibrated = []
+    for i, fold in enumerate(folds):
+        others = [p for j, other in enumerate(folds) if j != i for p in other]
+        temperature = _fit_head_temperature(others, trained)
+        for prediction in fold:
+            if "head" in prediction.probs:
+                logits = torch.from_numpy(prediction.probs["head"]).clamp_min(1e-12).log()
+                mask = torch.zeros(len(logits), dtype=torch.bool)
+                mask[list(trained)] = True
+                probs = temper(logits.log_softmax(0), mask, temperature).exp().numpy()
+                prediction = replace(prediction, probs={**prediction.probs, "head": probs})
+            calibrated.append(prediction)
+    return calibrated
 
 
 def _run_fold(
@@ -151,7 +185,7 @@ def _train_head(
     while trainer.epoch < config.optim.epochs:
         loss = _train_epoch(trainer, usable, config)
         trainer.epoch += 1
-        if folder is not None and fabric.is_global_zero:
+        if folder is not None:
             folder.save_state(trainer.state())
             line = folder.log_epoch(trainer.epoch, {"train_loss": loss})
             if on_line is not None and trainer.epoch % 10 == 0:
@@ -160,20 +194,19 @@ def _train_head(
 
 
 def _train_epoch(trainer: Trainer, clips: Sequence[ClipSequence], config: ClipConfig) -> float:
-    rng = np.random.default_rng(trainer.epoch_generator().initial_seed())
+    rng = np.random.default_rng(trainer.epoch_generators()[0].initial_seed())
     order = rng.permutation(len(clips))
     trainer.network.train()
-    total = 0.0
-    world, rank, size = trainer.fabric.world_size, trainer.fabric.global_rank, config.optim.batch_size
+    total = torch.zeros((), device=trainer.fabric.device)
+    size = config.optim.batch_size
     for step in range(trainer.steps_per_epoch):
         chosen = order[step * size : (step + 1) * size]
-        # Every process draws for all clips of the batch, so that the draws agree, and takes its share.
         parts = [(clips[i], *_draw_frames(clips[i], config.augmentation, rng)) for i in chosen]
-        batch = collate(parts[rank::world]).to(trainer.fabric.device)
+        batch = collate(parts).to(trainer.fabric.device)
         loss = _loss(trainer, batch, config)
         trainer.step(loss, step)
-        total += float(loss.detach())
-    return total / trainer.steps_per_epoch
+        total += loss.detach()
+    return float(total) / trainer.steps_per_epoch
 
 
 def _loss(trainer: Trainer, batch: ClipBatch, config: ClipConfig) -> torch.Tensor:

@@ -77,8 +77,8 @@ class RunConfig:
     seed: int = 0
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1
-    """Processes or GPUs."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    """Processes or GPUs, for a frame network; a head trains in one."""
+    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
     compile: bool = False
     """`torch.compile` the network: a fifth faster on the CPU after a minute; needs a C++ compiler."""
 
@@ -91,6 +91,10 @@ class FrameConfig:
     """FER2013 as a csv (plain, .gz, .xz) or class folders."""
     ferplus: Path | None = None
     """FER+'s `fer2013new.csv`: adds its votes as a second, soft target."""
+    data_name: str = "own faces"
+    """Name and source of the faces, for the checkpoint's header."""
+    licence: str = "unknown"
+    """Of the trained weights, for the checkpoint's header."""
     label_smoothing: float = 0.1
     ferplus_weight: float = 1.0
     """Weight of the loss on the FER+ votes beside that on the original labels."""

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -17,28 +18,68 @@ from emotemporal.errors import OutputError, TrainingError, UsageError
 from emotemporal.files import replacing
 from emotemporal.training.config import OptimConfig, RunConfig
 
+# What may change between a run and its resumption: it does not change the result.
+_FREE_SETTINGS = ("run.folder", "run.resume", "run.accelerator", "run.devices", "run.compile")
+
 
 class RunFolder:
-    """A training's folder: resumable state, one line of metrics an epoch, TensorBoard events."""
+    """A training's folder: resumable state, one line of metrics an epoch, TensorBoard events.
 
-    def __init__(self, config: RunConfig, settings: Mapping[str, Any]) -> None:
+    Args:
+        config: where.
+        settings: of the whole training.
+        inputs: name -> hash of the data and weights it works on.
+    Raises:
+        UsageError: the folder holds a run that is not to be resumed, or of other settings or inputs.
+        OutputError: it cannot be written.
+    """
+
+    def __init__(self, config: RunConfig, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
         self.path = Path(config.folder)
         self._state = self.path / "last.ckpt"
-        if self._state.exists() and not config.resume:
-            raise UsageError(f"{self.path}: holds a run already; choose another folder or resume it")
+        self._config = self.path / "config.json"
+        document = {**settings, "inputs": dict(inputs)}
+        if self._state.exists() or (self.path / "folds").exists():
+            if not config.resume:
+                raise UsageError(f"{self.path}: holds a run already; choose another folder or resume it")
+            self._refuse_other(document)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(settings, indent=2, default=str)
-            (self.path / "config.json").write_text(text + "\n")
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot write the run folder ({error})") from error
+            raise OutputError(f"{self.path}: cannot make the run folder ({error.strerror})") from error
+        with replacing(self._config) as temporary:
+            temporary.write_text(json.dumps(document, indent=2) + "\n")
         self._events = SummaryWriter(self.path)
 
+    def _refuse_other(self, document: Mapping[str, Any]) -> None:
+        try:
+            found = _flat(json.loads(self._config.read_text()))
+        except (OSError, ValueError):
+            found = {}
+        wanted = _flat(document)
+        differing = sorted(
+            name
+            for name in found.keys() | wanted.keys()
+            if name not in _FREE_SETTINGS and found.get(name) != wanted.get(name)
+        )
+        if differing:
+            raise UsageError(
+                f"{self.path}: holds a run with other {', '.join(differing)}; choose another run.folder"
+            )
+
     def load_state(self) -> dict[str, Any] | None:
-        """Return the state of the last finished epoch, or None for a new run."""
+        """Return the state of the last finished epoch, or None for a new run.
+
+        Raises:
+            TrainingError: it is damaged.
+        """
         if not self._state.exists():
             return None
-        return torch.load(self._state, map_location="cpu", weights_only=True)
+        try:
+            return torch.load(self._state, map_location="cpu", weights_only=True)
+        except (RuntimeError, OSError, EOFError, ValueError, UnpicklingError) as error:
+            reason = str(error).splitlines()[0]
+            raise TrainingError(f"{self._state}: damaged ({reason}); delete it to start anew") from error
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Keep the state of a finished epoch, whole or not at all."""
@@ -118,33 +159,37 @@ class Trainer:
         self.epoch = 0
         self.best = -math.inf
 
-    def epoch_generator(self) -> torch.Generator:
-        """Return the generator all of this epoch's draws come from, and seed dropout alike."""
+    def epoch_generators(self) -> tuple[torch.Generator, torch.Generator]:
+        """Return where this epoch's draws come from, and seed dropout.
+
+        Returns: a generator that is the same in every process, for the order of the data, and one of each
+            process's own, for what is done to them.
+        """
         seed = self.seed * 1_000_003 + self.epoch
-        torch.manual_seed(seed)
-        return torch.Generator().manual_seed(seed)
+        own = seed + 7_919 * (1 + self.fabric.global_rank)
+        torch.manual_seed(own)
+        return torch.Generator().manual_seed(seed), torch.Generator().manual_seed(own)
 
     def step(self, loss: torch.Tensor, step: int) -> None:
         """Move the weights once.
 
         Raises:
-            TrainingError: the loss is not a number.
+            TrainingError: loss or gradient is not a number; the weights are as they were.
         """
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss became {value} in epoch {self.epoch}, step {step}; "
-                "the state of the last epoch is kept: resume it with a lower optim.lr"
-            )
         num_steps = self.steps_per_epoch * self.optim.epochs
         rate = learning_rate(self.epoch * self.steps_per_epoch + step, num_steps, self.optim)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
-        self.fabric.clip_gradients(
+        norm = self.fabric.clip_gradients(
             self.network, self.optimizer, max_norm=self.optim.gradient_clip, error_if_nonfinite=False
         )
+        if not torch.isfinite(loss.detach() + norm):
+            raise TrainingError(
+                f"loss {loss.item():g}, gradient norm {norm.item():g} in epoch {self.epoch}, step {step}; "
+                "the state of the last epoch is kept: start anew with a lower optim.lr"
+            )
         self.optimizer.step()
         self.averaged.update_parameters(self.raw)
 
@@ -163,6 +208,17 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = int(state["epoch"])
         self.best = float(state["best"])
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
 
 
 def settings_of(config: Any) -> dict[str, Any]:

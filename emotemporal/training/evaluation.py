@@ -71,19 +71,22 @@ def predict_clips(classifier: EmotionClassifier, clips: Sequence[ClipSequence]) 
     return predictions
 
 
-def clip_report(predictions: Sequence[ClipPrediction], labels: Sequence[str]) -> dict[str, Any]:
+def clip_report(
+    predictions: Sequence[ClipPrediction], labels: Sequence[str], aggregations: Sequence[str]
+) -> dict[str, Any]:
     """Measure clip predictions; a clip without a face counts as an error.
 
+    Args:
+        predictions: at least one.
+        labels: the C emotions.
+        aggregations: those the classifier has.
     Returns: `num`, and under `aggregations` for each what `classification_metrics` returns, with
         `interval` (95 %, bootstrap over subjects) and `per_subject` accuracy where subjects are known.
     """
     truth = np.array([prediction.label for prediction in predictions])
     subjects = [prediction.subject for prediction in predictions]
-    present = {name for prediction in predictions for name in prediction.winners}
     report: dict[str, Any] = {"num": len(predictions), "aggregations": {}}
-    for name in AGGREGATIONS:
-        if name not in present:
-            continue
+    for name in aggregations:
         pred = np.array([prediction.pred(name) for prediction in predictions])
         uniform = np.full(len(labels), 1 / len(labels), dtype=np.float32)
         probs = np.stack([prediction.probs.get(name, uniform) for prediction in predictions])

@@ -1,7 +1,9 @@
 """Train a frame network on labelled face pictures."""
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch.nn import functional as F
 from emotemporal import __version__
 from emotemporal.checkpoint import CheckpointHeader, save_checkpoint
 from emotemporal.datasets.fer2013 import FaceImages, ferplus_distribution, read_fer2013
+from emotemporal.errors import DataError
 from emotemporal.labelling.calibration import fit_temperature
 from emotemporal.labels import FER7, FERPLUS8
 from emotemporal.models.backbone import build_backbone, normalise_crops
@@ -23,8 +26,6 @@ from emotemporal.training.augmentation import augment_faces, mix_pairs
 from emotemporal.training.config import FrameConfig
 from emotemporal.training.engine import RunFolder, Trainer, make_fabric, settings_of
 from emotemporal.training.metrics import classification_metrics
-
-_LICENCE = "weights: MIT; trained on FER2013 (Kaggle challenge data, research use) and FER+ votes (MIT)"
 
 
 def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) -> Path:
@@ -44,22 +45,26 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
     label_sets: dict[str, tuple[str, ...]] = {"fer7": FER7}
     if train.votes is not None:
         label_sets["ferplus8"] = FERPLUS8
-    fields = {**config.backbone.to_dict(), "label_sets": label_sets}
-    spec = BackboneSpec(**fields)
+    spec = replace(config.backbone, label_sets=label_sets)
 
     fabric = make_fabric(config.run)
-    folder = RunFolder(config.run, settings_of(config))
+    inputs = {"faces": hashlib.sha256(train.images.tobytes() + train.labels.tobytes()).hexdigest()}
+    folder = RunFolder(config.run, settings_of(config), inputs) if fabric.is_global_zero else None
     network = build_backbone(spec).to(memory_format=torch.channels_last)
     local_batch = max(1, config.optim.batch_size // fabric.world_size)
     steps_per_epoch = len(train) // (local_batch * fabric.world_size)
+    if steps_per_epoch == 0:
+        raise DataError(f"{config.data}: {len(train)} training faces are fewer than optim.batch_size")
     trainer = Trainer(
         network, optim=config.optim, run=config.run, fabric=fabric, steps_per_epoch=steps_per_epoch
     )
-    state = folder.load_state()
+    # All processes go on from what the first one finds.
+    state = fabric.broadcast(None if folder is None else folder.load_state())
     if state is not None:
         trainer.restore(state)
-        on_line(f"resuming after epoch {trainer.epoch} of {config.optim.epochs}")
-    best_path = folder.path / "best.safetensors"
+        if folder is not None:
+            on_line(f"resuming after epoch {trainer.epoch} of {config.optim.epochs}")
+    best_path = config.run.folder / "best.safetensors"
     while trainer.epoch < config.optim.epochs:
         started = time.perf_counter()
         loss = _train_epoch(trainer, train, config, local_batch)
@@ -68,7 +73,7 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
         metrics = _validation_metrics(logits, validation.labels)
         seconds = time.perf_counter() - started
         metrics = {"train_loss": loss, **metrics, "faces_per_second": len(train) / seconds}
-        if fabric.is_global_zero:
+        if folder is not None:
             if metrics["accuracy"] > trainer.best:
                 trainer.best = metrics["accuracy"]
                 header = _header(config, spec, logits, validation, trainer.epoch, metrics)
@@ -77,15 +82,16 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
             folder.save_state(trainer.state())
             on_line(folder.log_epoch(trainer.epoch, metrics))
         fabric.barrier()
-    folder.close()
+    if folder is not None:
+        folder.close()
     return best_path
 
 
 def _train_epoch(trainer: Trainer, train: FaceImages, config: FrameConfig, local_batch: int) -> float:
     """Go once through the training faces; returns the mean loss."""
     fabric = trainer.fabric
-    rng = trainer.epoch_generator()
-    order = torch.randperm(len(train), generator=rng).numpy()
+    shared_rng, rng = trainer.epoch_generators()
+    order = torch.randperm(len(train), generator=shared_rng).numpy()
     images = torch.from_numpy(train.images)
     labels = torch.from_numpy(train.labels)
     votes = None if train.votes is None else torch.from_numpy(ferplus_distribution(train.votes))
@@ -137,8 +143,8 @@ def _header(
     metrics: Mapping[str, float],
 ) -> CheckpointHeader:
     training: dict[str, Any] = {
-        "data": "FER2013 Training" + (" with FER+ votes" if config.ferplus else ""),
-        "selected_on": "FER2013 PublicTest",
+        "data": config.data_name,
+        "selected_on": "PublicTest",
         "epoch": epoch,
         "settings": settings_of(config),
         "versions": {"emotemporal": __version__, "torch": torch.__version__},
@@ -150,6 +156,6 @@ def _header(
         backbone=spec,
         temperature=fit_temperature(logits, validation.labels),
         training=training,
-        licence=_LICENCE,
+        licence=config.licence,
         metrics={"PublicTest": {name: metrics[name] for name in ("accuracy", "uar", "loss")}},
     )

@@ -1,6 +1,6 @@
 """What is reported of a classifier."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,8 @@ def classification_metrics(
         names: the C emotions.
     Returns: `num`, `num_without_prediction`, `accuracy` (weighted average recall), `uar` (unweighted
         average recall over the classes that occur), `macro_f1` (over the same), `ece` (15 bins, of what
-        was predicted), `per_class_recall` (None for a class that does not occur), `confusion` (C rows of
-        truth, C + 1 columns, the last without a prediction).
+        was predicted; None if nothing was), `per_class_recall` (None for a class that does not occur),
+        `confusion` (C rows of truth, C columns of what was predicted), `labels`.
     """
     num_classes = len(names)
     missing = pred < 0
@@ -46,17 +46,15 @@ def classification_metrics(
         "accuracy": float(hits.sum() / len(labels)),
         "uar": float(recall[occurs].mean()),
         "macro_f1": float(f1[occurs].mean()),
-        "ece": calibration_error(probs[~missing], labels[~missing]),
+        "ece": calibration_error(probs[~missing], labels[~missing]) if not missing.all() else None,
         "per_class_recall": {name: float(recall[i]) if occurs[i] else None for i, name in enumerate(names)},
-        "confusion": confusion.tolist(),
+        "confusion": confusion[:, :num_classes].tolist(),
         "labels": list(names),
     }
 
 
 def calibration_error(probs: np.ndarray, labels: np.ndarray) -> float:
     """Return the expected calibration error over 15 equal bins of confidence (Naeini et al. 2015)."""
-    if len(labels) == 0:
-        return float("nan")
     return float(
         multiclass_calibration_error(
             torch.from_numpy(np.ascontiguousarray(probs, dtype=np.float32)),
@@ -70,22 +68,19 @@ def calibration_error(probs: np.ndarray, labels: np.ndarray) -> float:
 
 def accuracy_interval(
     correct: np.ndarray, groups: Sequence[str], *, num_draws: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Return the 95 % interval of the accuracy by bootstrap over groups (people).
+) -> tuple[float, float] | None:
+    """Return the 95 % interval of the accuracy by bootstrap over groups (people); None for a single one.
 
     Args:
         correct: bool (N,).
         groups: (N,), whom each item shows; items of one person are no independent draws.
     """
     names, which = np.unique(np.asarray(groups), return_inverse=True)
+    if len(names) < 2:
+        return None
     hits = np.bincount(which, weights=correct.astype(float))
     counts = np.bincount(which)
     draws = np.random.default_rng(seed).integers(len(names), size=(num_draws, len(names)))
     accuracies = hits[draws].sum(1) / counts[draws].sum(1)
     low, high = np.percentile(accuracies, [2.5, 97.5])
     return float(low), float(high)
-
-
-def headline(metrics: Mapping[str, Any]) -> str:
-    """Return accuracy, UAR and macro-F1 as one short text."""
-    return " ".join(f"{name} {metrics[name]:.3f}" for name in ("accuracy", "uar", "macro_f1"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def inspect_video(path: str | Path) -> Source:
         with av.open(str(file)) as container:
             if container.format.name == "tty":  # FFmpeg would render any .txt file as a video of its text
                 raise VideoError(f"{path}: a text file, not a video; give a video or picture")
-            stream = _choose_stream(container, path)
+            stream = choose_stream(container, path)
             index, packets = stream.index, _read_packets(container, stream)
         with av.open(str(file)) as container:
             stream = container.streams[index]
@@ -109,15 +110,18 @@ def turn_to_upright(frame: av.VideoFrame) -> int:
 
 
 def require_file(path: str | Path) -> Path:
-    """Return `path` if it is a file with something in it.
+    """Return the absolute path of a file with something in it.
+
+    Absolute, since FFmpeg takes `12:30.mp4` for an address.
 
     Raises:
         VideoError: it is missing, a folder, unreadable or empty.
     """
-    file = Path(path)
-    if file.is_dir():
+    file = Path(os.path.abspath(path))
+    # Unlike Path.is_dir these have no quarrel with a name that is too long for the system.
+    if os.path.isdir(file):
         raise VideoError(f"{path}: a folder, not a video; give a file")
-    if not file.exists():
+    if not os.path.exists(file):
         raise VideoError(f"{path}: no such file; check the path")
     try:
         with file.open("rb") as stream:
@@ -129,7 +133,7 @@ def require_file(path: str | Path) -> Path:
     return file
 
 
-def _choose_stream(container: av.container.InputContainer, path: str | Path) -> av.VideoStream:
+def choose_stream(container: av.container.InputContainer, path: str | Path) -> av.VideoStream:
     """Return the first video stream that is not a cover picture."""
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:

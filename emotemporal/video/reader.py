@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ from emotemporal.video.ring import RingShape
 from emotemporal.video.timing import FrameClock
 
 _TIME_TOLERANCE_SECONDS = 0.002
+_MAX_BATCH_FRAMES = 24
+# Whoever follows faces holds two or three batches at a time: of 4K frames, six are already 150 MB.
+_MAX_BATCH_BYTES = 50_000_000
 
 
 class VideoReader:
@@ -34,7 +38,7 @@ class VideoReader:
                 ...  # FrameBatch
 
     Args:
-        batch_size: frames in a batch; the last one may be shorter.
+        batch_size: frames in a batch; the last one may be shorter. None: up to 24, fewer of large pictures.
         prefetch: batches that may be decoded ahead, as far as the shared memory reaches.
         decoder: `auto` chooses for the file; a name is used even where there are doubts about it.
         timeout_seconds: a decoder that gives nothing for so long is replaced.
@@ -52,18 +56,17 @@ class VideoReader:
         self,
         path: str | Path,
         *,
-        batch_size: int = 24,
+        batch_size: int | None = None,
         prefetch: int = 2,
         decoder: Literal["auto", "decord", "pyav"] = "auto",
         timeout_seconds: float = 20.0,
     ) -> None:
         if decoder not in ("auto", *DECODERS):
             raise UsageError(f"decoder must be auto, {' or '.join(DECODERS)}, found {decoder!r}")
-        if batch_size < 1 or prefetch < 1:
+        if (batch_size is not None and batch_size < 1) or prefetch < 1:
             raise UsageError(f"batch_size and prefetch must be at least 1, found {batch_size} and {prefetch}")
         self.warnings: list[str] = []
         self._path = str(path)
-        self._batch_size = batch_size
         self._prefetch = prefetch
         self._timeout_seconds = timeout_seconds
         self._child: DecodingChild | None = None
@@ -77,6 +80,8 @@ class VideoReader:
             return
         self._source = inspect_video(path)
         self.info = self._source.info
+        fitting = _MAX_BATCH_BYTES // (3 * self.info.width * self.info.height)
+        self._batch_size = batch_size or int(np.clip(fitting, 4, _MAX_BATCH_FRAMES))
         self.decoder = decoder
         if decoder == "auto":
             doubt = self._source.decord_doubt
@@ -175,7 +180,7 @@ class VideoReader:
     def _start_child(self, *, skip: int) -> None:
         info = self.info
         job = DecodeJob(
-            path=self._path,
+            path=os.path.abspath(self._path),
             stream_index=self._source.stream_index,
             width=info.width,
             height=info.height,

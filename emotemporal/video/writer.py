@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +15,7 @@ from av.video.reformatter import VideoReformatter
 
 from emotemporal.errors import OutputError, UsageError
 from emotemporal.files import replacing
-from emotemporal.video.probe import turn_to_upright
+from emotemporal.video.probe import choose_stream, turn_to_upright
 from emotemporal.video.sound import SoundTrack
 
 _TIME_BASE = Fraction(1, 90_000)
@@ -57,7 +58,7 @@ class VideoWriter:
         self.warnings: list[str] = []
         self._path = Path(path)
         self._size = (width, height)
-        self._source = source
+        self._source = None if source is None else Path(os.path.abspath(source))
         self._options = {"crf": str(crf), "preset": preset}
         self._converter = VideoReformatter()
         self._container: av.container.OutputContainer | None = None
@@ -126,7 +127,7 @@ class VideoWriter:
         self._stream = stream
         if self._source is not None:
             with av.open(str(self._source)) as source:
-                shape = _pixel_shape(source)
+                shape = _pixel_shape(source, self._source)
             if shape:
                 stream.codec_context.sample_aspect_ratio = shape
             self._sound = SoundTrack(self._source, self._container)
@@ -188,11 +189,11 @@ def _pad_to_even(frame: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(frame)
 
 
-def _pixel_shape(source: av.container.InputContainer) -> Fraction | None:
+def _pixel_shape(source: av.container.InputContainer, path: Path) -> Fraction | None:
     """Return width / height of the source's pixels where they are not square, for the upright picture."""
     if not source.streams.video:
         return None
-    stream = source.streams.video[0]
+    stream = choose_stream(source, path)
     shape = stream.sample_aspect_ratio
     if not shape or shape == 1:
         return None

@@ -2,6 +2,8 @@
 
 import json
 
+import av
+import numpy as np
 import pytest
 
 from emotemporal.cli import COMMANDS
@@ -94,6 +96,40 @@ def test_faulty_settings_name_the_flag(command, arguments, capsys):
         command(arguments)
     assert caught.value.code == 2
     assert arguments[0].strip("-").split(".")[-1] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--optim.lr=-1"], ["--head.kind", "transformer", "--head.width", "10"]]
+)
+def test_impossible_settings_are_one_line(arguments, capsys):
+    assert train_clip(arguments) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--labels", "ferplus", "--protocol", "fer2013"], ["--protocol", "clips", "--flip"]]
+)
+def test_flags_that_contradict_each_other(tiny_clip_checkpoint, store, arguments, capsys):
+    assert evaluate(["--checkpoint", str(tiny_clip_checkpoint), "--data", str(store), *arguments]) == 2
+    assert "error: --" in capsys.readouterr().err
+
+
+def test_a_clip_without_a_face_is_an_error_in_every_accuracy(tiny_clip_checkpoint, tmp_path, capsys):
+    black = tmp_path / "black.mp4"
+    with av.open(str(black), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for _ in range(3):
+            picture = np.zeros((64, 64, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    (tmp_path / "manifest.csv").write_text("path,label\nblack.mp4,happy\n")
+    assert evaluate(["--checkpoint", str(tiny_clip_checkpoint), "--data", str(tmp_path), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    for name in ("head", "sum", "vote"):
+        assert document[name]["accuracy"] == 0
+        assert document[name]["num_without_prediction"] == 1
 
 
 def test_missing_data_is_one_line(tmp_path, capsys):

@@ -12,6 +12,7 @@ import pytest
 from emotemporal.cli.predict_clip import main
 from emotemporal.labels import FER7
 
+BAD_NAMES = ("text.mp4", "empty.mp4", "cut.mp4", "nothing", "absent.mp4", "long" * 80 + ".mp4")
 FIXED = "frame_index pts_seconds track_id status x1 y1 x2 y2 score emotion smoothed_emotion confidence"
 
 
@@ -44,6 +45,14 @@ def test_json_is_alone_on_stdout(short_clip, tiny_clip_checkpoint, tmp_path, cap
     assert printed == json.loads((tmp_path / "short.json").read_text())
 
 
+def test_json_of_several_inputs_is_one_document(portrait_picture, tiny_clip_checkpoint, tmp_path, capsys):
+    arguments = ["--json", "--output-dir", str(tmp_path / "out"), "--checkpoint", str(tiny_clip_checkpoint)]
+    assert main([str(portrait_picture.parent), *arguments]) == 0
+    assert len(json.loads(capsys.readouterr().out)["videos"]) == 1
+    assert main([str(tmp_path / "absent.mp4"), *arguments]) == 1
+    assert capsys.readouterr().out == ""
+
+
 def test_a_still_picture_is_a_clip_of_one_frame(portrait_picture, tiny_clip_checkpoint, tmp_path):
     arguments = ["--per-frame", "--overlay", "--output-dir", str(tmp_path)]
     assert main([str(portrait_picture), *arguments, "--checkpoint", str(tiny_clip_checkpoint)]) == 0
@@ -72,6 +81,16 @@ def test_equal_stems_do_not_overwrite(portrait_picture, tiny_clip_checkpoint, tm
     assert {child.name for child in (tmp_path / "out").iterdir()} == {"both.json", "both-2.json"}
 
 
+@pytest.mark.parametrize("name", ["12:30.mp4", "-dash.mp4", "with space \u00fc.mp4"])
+def test_odd_names(short_clip, tiny_clip_checkpoint, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(short_clip.read_bytes())
+    arguments = ["--output-dir", "out", "--overlay", "--checkpoint", str(tiny_clip_checkpoint)]
+    assert main([*arguments, "--", name]) == 0
+    stem = name.removesuffix(".mp4")
+    assert {child.name for child in (tmp_path / "out").iterdir()} == {f"{stem}.json", f"{stem}.overlay.mp4"}
+
+
 @pytest.fixture
 def bad_inputs(tmp_path, short_clip):
     """Name -> file that cannot be read as a video."""
@@ -81,10 +100,10 @@ def bad_inputs(tmp_path, short_clip):
     (folder / "empty.mp4").touch()
     (folder / "cut.mp4").write_bytes(short_clip.read_bytes()[:600])
     (folder / "nothing").mkdir()
-    return {name: folder / name for name in ("text.mp4", "empty.mp4", "cut.mp4", "nothing", "absent.mp4")}
+    return {name: folder / name for name in BAD_NAMES}
 
 
-@pytest.mark.parametrize("name", ["text.mp4", "empty.mp4", "cut.mp4", "nothing", "absent.mp4"])
+@pytest.mark.parametrize("name", BAD_NAMES)
 def test_a_bad_input_is_one_line_and_the_others_are_done(
     bad_inputs, name, portrait_picture, tiny_clip_checkpoint, tmp_path, capsys
 ):

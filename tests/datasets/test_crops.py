@@ -18,13 +18,15 @@ def some_clip(length: int = 3) -> StoredClip:
 
 
 def item(clip_id: str, tmp_path) -> ClipItem:
-    return ClipItem(tmp_path / f"{clip_id}.mp4", clip_id, "fear", "ann", "train")
+    video = tmp_path / f"{clip_id}.mp4"
+    video.touch()
+    return ClipItem(video, clip_id, "fear", "ann", "train")
 
 
 def test_round_trip(tmp_path):
     store = CropStore.create(tmp_path / "store", GEOMETRY, {"detector": "x"})
-    store.write("one", some_clip())
-    store.write("none", StoredClip(num_frames=7, num_people=0, crops=None))
+    store.write(item("one", tmp_path), some_clip())
+    store.write(item("none", tmp_path), StoredClip(num_frames=7, num_people=0, crops=None))
     rows = store.write_index([item("one", tmp_path), item("none", tmp_path)])
     again = CropStore.open(tmp_path / "store")
     assert again.geometry == GEOMETRY
@@ -44,9 +46,19 @@ def test_going_on_needs_the_same_geometry(tmp_path):
         CropStore.create(tmp_path, CropGeometry(side_px=32), {})
 
 
+def test_another_video_of_the_same_name_is_not_taken_for_it(tmp_path):
+    store = CropStore.create(tmp_path / "store", GEOMETRY, {})
+    one = item("one", tmp_path)
+    assert not store.has(one)
+    store.write(one, some_clip())
+    assert store.has(one)
+    one.path.write_bytes(b"another")
+    assert not store.has(one)
+
+
 def test_a_damaged_clip_is_named(tmp_path):
     store = CropStore.create(tmp_path, GEOMETRY, {})
-    store.write("one", some_clip())
+    store.write(item("one", tmp_path), some_clip())
     file = tmp_path / "clips" / "one.npz"
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(DataError, match=r"one\.npz: not readable"):

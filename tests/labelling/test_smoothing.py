@@ -46,6 +46,18 @@ def test_flicker_goes_and_the_change_stays_in_place(method, fps):
     assert (labels == truth).mean() > (probs.argmax(1) == truth).mean()
 
 
+def test_time_does_not_make_the_hmm_surer_than_the_frames():
+    probs = np.tile([0.6, 0.3, 0.1], (200, 1))
+    smoothed = smooth_probs(probs, np.arange(200) / 25, method="hmm")
+    np.testing.assert_allclose(smoothed, probs, atol=1e-6)
+
+
+def test_the_label_of_the_hmm_is_always_the_largest():
+    probs, pts, _ = flickering(25, seed=3)
+    smoothed = np.sort(smooth_probs(probs, pts, method="hmm"), axis=1)
+    assert (smoothed[:, -1] - smoothed[:, -2]).min() > 5e-5
+
+
 @pytest.mark.parametrize("method", ["hmm", "ema"])
 def test_strength_does_not_depend_on_the_frame_rate(method):
     at = np.arange(0, 4, 1 / 10)

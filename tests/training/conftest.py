@@ -65,7 +65,9 @@ def toy_store(tmp_path_factory) -> Path:
             pictures = np.stack([pattern(label + (t % 2), rng) for t in range(6)])
             colour = np.repeat(pictures[..., None], 3, axis=-1)
             crops = CropSequence(1, np.arange(6), np.arange(6) / 25, colour)
-        store.write(clip_id, StoredClip(6, 1 if crops else 0, crops))
-        items.append(ClipItem(folder / f"{clip_id}.mp4", clip_id, FER7[label], ("ann", "bob")[i // 2 % 2]))
+        video = folder / f"{clip_id}.mp4"
+        video.touch()
+        items.append(ClipItem(video, clip_id, FER7[label], ("ann", "bob")[i // 2 % 2]))
+        store.write(items[-1], StoredClip(6, 1 if crops else 0, crops))
     store.write_index(items)
     return folder

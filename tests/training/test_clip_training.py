@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from emotemporal.checkpoint import build_classifier, load_checkpoint
-from emotemporal.datasets.crops import CropStore
+from emotemporal.datasets.crops import CropStore, StoredClip
+from emotemporal.datasets.manifest import ClipItem
 from emotemporal.datasets.sequences import load_sequences
-from emotemporal.errors import CheckpointError, DataError
+from emotemporal.errors import CheckpointError, DataError, UsageError
 from emotemporal.models.specs import HeadSpec
 from emotemporal.structures import CropGeometry
 from emotemporal.training.clip import train_clip
@@ -42,7 +43,9 @@ def test_eight_clips_can_be_learnt_by_heart(toy_store, frame_checkpoint, tmp_pat
     assert checkpoint.header.trained_labels == ("angry", "happy")
     classifier = build_classifier(checkpoint)
     clips = load_sequences(CropStore.open(toy_store), classifier)
-    report = clip_report(predict_clips(classifier, clips), classifier.labels)["aggregations"]["head"]
+    report = clip_report(predict_clips(classifier, clips), classifier.labels, ["head"])["aggregations"][
+        "head"
+    ]
     # The ninth clip has no face and counts as an error.
     assert report["num_without_prediction"] == 1
     assert report["accuracy"] == pytest.approx(8 / 9)
@@ -56,7 +59,8 @@ def test_people_are_held_out_and_everything_is_written(toy_store, frame_checkpoi
     report = json.loads((tmp_path / "report.json").read_text())
     assert set(report["aggregations"]) == {"head", "sum", "vote"}
     head = report["aggregations"]["head"]
-    assert np.sum(head["confusion"]) == 9
+    assert np.sum(head["confusion"]) == 8
+    assert head["num_without_prediction"] == 1
     assert set(head["per_subject"]) == {"ann", "bob"}
     with (tmp_path / "predictions.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -85,6 +89,23 @@ def test_resuming_equals_not_stopping(toy_store, frame_checkpoint, tmp_path):
     expected, found = load_file(whole), load_file(resumed)
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.parametrize("changes", [{"frame_weight": 0.1}, {"subjects": ("ann", "bob")}])
+def test_a_run_of_other_settings_is_not_resumed(toy_store, frame_checkpoint, tmp_path, changes):
+    train_clip(make_config(toy_store, frame_checkpoint, tmp_path, epochs=1), on_line=lambda line: None)
+    with pytest.raises(UsageError, match=next(iter(changes))):
+        train_clip(make_config(toy_store, frame_checkpoint, tmp_path, epochs=1, **changes))
+
+
+def test_a_store_without_faces_is_refused(frame_checkpoint, tmp_path):
+    store = CropStore.create(tmp_path / "store", CropGeometry(), {})
+    (tmp_path / "a.mp4").touch()
+    item = ClipItem(tmp_path / "a.mp4", "a", "fear", "ann")
+    store.write(item, StoredClip(5, 0, None))
+    store.write_index([item])
+    with pytest.raises(DataError, match="none of its 1 clips"):
+        train_clip(make_config(tmp_path / "store", frame_checkpoint, tmp_path / "run"))
 
 
 def test_another_geometry_is_refused(frame_checkpoint, tmp_path):

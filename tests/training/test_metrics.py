@@ -15,7 +15,7 @@ def test_metrics_by_hand():
     assert found["accuracy"] == pytest.approx(3 / 4)
     assert found["uar"] == pytest.approx((2 / 3 + 1) / 2)
     assert found["macro_f1"] == pytest.approx((4 / 5 + 2 / 3) / 2)
-    assert found["confusion"] == [[2, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+    assert found["confusion"] == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]
     assert found["per_class_recall"] == {"a": pytest.approx(2 / 3), "b": 1.0, "c": None}
 
 
@@ -25,7 +25,7 @@ def test_no_prediction_is_an_error():
     assert found["accuracy"] == 0.5
     assert found["uar"] == 0.5
     assert found["num_without_prediction"] == 1
-    assert found["confusion"][1] == [0, 0, 0, 1]
+    assert found["confusion"][1] == [0, 0, 0]
 
 
 def test_calibration_error_by_hand():
@@ -39,3 +39,4 @@ def test_interval_holds_the_accuracy_and_widens_with_fewer_people():
     assert many[0] < 0.75 < many[1]
     few = accuracy_interval(np.arange(200) < 150, [str(i // 50) for i in range(200)])
     assert few[1] - few[0] > many[1] - many[0]
+    assert accuracy_interval(correct, ["ann"] * 200) is None

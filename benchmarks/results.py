@@ -1,0 +1,56 @@
+"""Headline numbers: one JSON file each, written by the command that measured it."""
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "results"
+ROOT = Path(__file__).parent.parent
+
+
+def write_result(
+    name: str,
+    value: float,
+    *,
+    unit: str,
+    details: Mapping[str, Any],
+    interval: Sequence[float] | None = None,
+) -> None:
+    """Write `results/<name>.json` and print its line."""
+    document = {
+        "name": name,
+        "value": value,
+        "unit": unit,
+        "interval": None if interval is None else list(interval),
+        "command": " ".join(["python", *sys.argv]),
+        "date": datetime.date.today().isoformat(),
+        "commit": _commit(),
+        "machine": machine(),
+        "details": dict(details),
+    }
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
+    print(f"{name}: {value:.4f} {unit}")
+
+
+def machine() -> str:
+    """Return processor, cores and memory in words."""
+    model = platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.split(":")[1].strip()
+            break
+    gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return f"{len(os.sched_getaffinity(0))} cores of {model}, {gigabytes:.0f} GB"
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"

@@ -1,0 +1,31 @@
+"""Every benchmark whose data are there, one after the other."""
+
+import subprocess
+import sys
+
+from results import ROOT
+
+_DATA = ROOT.parent / "shared" / "data"
+_BENCHMARKS = {
+    "fer2013.py": [_DATA / "fer2013" / "fer2013.csv.xz"],
+    "java_sed.py": [ROOT / "runs" / "java_sed_crops"],
+    "speed.py": [_DATA / "clips"],
+    "memory.py": [ROOT / "examples" / "demo.mp4"],
+}
+
+
+def main() -> int:
+    failed = 0
+    for script, inputs in _BENCHMARKS.items():
+        missing = [str(path) for path in inputs if not path.exists()]
+        if missing:
+            print(f"skipped {script}: no {', '.join(missing)}")
+            continue
+        command = [sys.executable, str(ROOT / "benchmarks" / script), *map(str, inputs)]
+        print(" ".join(command), flush=True)
+        failed += subprocess.run(command, cwd=ROOT, check=False).returncode != 0
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
