@@ -319,7 +319,7 @@ class FaceTracker:
             ((s.frame_index, t.track_id, s) for t in self._active for s in t.pending), key=lambda row: row[:2]
         )
         for trail in self._active:
-            trail.num_emitted = len(trail.sightings)
+            trail.settle()
         waiting, self._waiting = self._waiting, []
         while waiting:
             batch, first = waiting[0]
@@ -339,12 +339,12 @@ class FaceTracker:
 
     def _is_credible(self, trail: Trail) -> bool:
         """Tell a face from a passing mistake of the detector, by what the shot could have shown."""
-        detected = [s.score for s in trail.sightings if s.status == TrackStatus.DETECTED]
-        lasted = trail.last.pts_seconds - trail.sightings[0].pts_seconds
-        num_seen = len(trail.sightings)
-        num_frames = trail.last.frame_index - trail.sightings[0].frame_index + 1
-        lasts = lasted >= self._min_track_seconds or 2 * num_seen >= self._shot_lengths[trail.shot]
-        return lasts and 2 * num_seen >= num_frames and float(np.mean(detected)) >= self._min_track_score
+        rows = trail.rows()
+        detected = rows["score"][rows["status"] == TrackStatus.DETECTED]
+        first, last = (int(index) - self._first_index for index in rows["frame_index"][[0, -1]])
+        lasted = self._pts_seconds[last] - self._pts_seconds[first]
+        lasts = lasted >= self._min_track_seconds or 2 * len(rows) >= self._shot_lengths[trail.shot]
+        return lasts and 2 * len(rows) > last - first and float(detected.mean()) >= self._min_track_score
 
 
 def _sighting(frame: _Frame, found: Detections, row: int, status: TrackStatus) -> Sighting:

@@ -18,6 +18,13 @@ _LOOK_PX = 8
 _LOOK_RATE = 0.25
 
 
+_RECENT = 64
+"""Sightings that are kept as they came: more than `_VELOCITY_SECONDS` even at 240 frames a second."""
+_ROW = np.dtype(
+    [("frame_index", "i8"), ("box", "f4", 4), ("score", "f4"), ("landmarks", "f4", (5, 2)), ("status", "u1")]
+)
+
+
 class Sighting(NamedTuple):
     """A face on one frame."""
 
@@ -43,6 +50,8 @@ class Trail:
         self.track_id = 0
         self.shot = shot
         self.sightings = sightings
+        """Those not handed out yet and some before them; `rows` has all."""
+        self._settled: list[np.ndarray] = []
         self.num_emitted = 0
         self.num_unconfirmed = 0
         """Key frames in a row on which only the refinement, not the full detector, saw the face."""
@@ -57,6 +66,18 @@ class Trail:
     @property
     def pending(self) -> list[Sighting]:
         return self.sightings[self.num_emitted :]
+
+    def settle(self) -> None:
+        """Take all sightings as handed out; keep the older ones in a tenth of the memory."""
+        self.num_emitted = len(self.sightings)
+        if self.num_emitted >= 4 * _RECENT:
+            self._settled.append(_pack(self.sightings[:-_RECENT]))
+            del self.sightings[:-_RECENT]
+            self.num_emitted = _RECENT
+
+    def rows(self) -> np.ndarray:
+        """Return all sightings as a structured array (K,) with the fields of `Sighting` but the time."""
+        return np.concatenate([*self._settled, _pack(self.sightings)])
 
     def predict_box(self, pts_seconds: float) -> np.ndarray:
         """float32 (4,): where the face is expected at a time after its last sighting."""
@@ -86,20 +107,25 @@ class Trail:
             pts_seconds: float64 (N,), times of all frames of the video.
             first_index: frame_index of the first of them.
         """
-        seen = np.array([s.frame_index for s in self.sightings], np.int64)
+        rows = self.rows()
+        seen = rows["frame_index"]
         frame_index = np.arange(seen[0], seen[-1] + 1)
         pts = pts_seconds[frame_index - first_index]
-        shape = np.stack([np.concatenate([s.box, s.landmarks.ravel()]) for s in self.sightings])
+        shape = np.concatenate([rows["box"], rows["landmarks"].reshape(-1, 10)], axis=1)
         place = seen - seen[0]
         filled = np.stack([np.interp(pts, pts[place], column) for column in shape.T], axis=1).astype(
             np.float32
         )
         scores = np.zeros(len(pts), np.float32)
-        scores[place] = [s.score for s in self.sightings]
+        scores[place] = rows["score"]
         status = np.full(len(pts), TrackStatus.INTERPOLATED, np.uint8)
-        status[place] = [s.status for s in self.sightings]
+        status[place] = rows["status"]
         boxes, landmarks = filled[:, :4], filled[:, 4:].reshape(-1, 5, 2)
         return Track(self.track_id, frame_index, pts, boxes, scores, landmarks, status)
+
+
+def _pack(sightings: list[Sighting]) -> np.ndarray:
+    return np.array([(s.frame_index, s.box, s.score, s.landmarks, s.status) for s in sightings], dtype=_ROW)
 
 
 def face_look(frame: np.ndarray, box: np.ndarray) -> np.ndarray:

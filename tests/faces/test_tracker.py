@@ -35,6 +35,16 @@ def test_one_face_is_one_track(track_script):
     assert (track.status[1:12] == TrackStatus.TRACKED).all()
 
 
+def test_a_long_track_keeps_every_sighting(track_script):
+    path = moving(10, 30, dx=0.1, present=lambda i: not 400 <= i < 405)
+    (track,) = track_script(700, [path]).tracks
+    np.testing.assert_array_equal(track.frame_index, np.arange(700))
+    np.testing.assert_array_equal(np.flatnonzero(~track.seen), np.arange(400, 405))
+    np.testing.assert_allclose(track.boxes[:, 0], 10 + 0.1 * np.arange(700), atol=1e-3)
+    assert (track.scores[track.seen] > 0.9).all()
+    assert (track.status == TrackStatus.DETECTED).sum() >= 700 // 12
+
+
 def test_face_that_returns_in_time_keeps_its_id(track_script):
     path = moving(20, 30, dx=1, present=lambda i: not 20 <= i < 27)
     (track,) = track_script(60, [path]).tracks
