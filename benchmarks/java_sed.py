@@ -7,6 +7,7 @@ The crops come from `tools/extract_faces.py ../shared/data/java_sed --output run
 
 import json
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +25,11 @@ def main(store: str) -> None:
     config = parse_settings("train-clip", ClipConfig, "", arguments)
     reports = {}
     for kind in _KINDS:
-        run = replace(config.run, folder=Path(f"runs/benchmark_java_sed_{kind}"))
-        train_clip(replace(config, head=replace(config.head, kind=kind), run=run))
-        reports[kind] = json.loads((run.folder / "report.json").read_text())["aggregations"]
+        # A new folder: nothing of an earlier run is taken over.
+        with tempfile.TemporaryDirectory() as folder:
+            run = replace(config.run, folder=Path(folder))
+            train_clip(replace(config, head=replace(config.head, kind=kind), run=run))
+            reports[kind] = json.loads((run.folder / "report.json").read_text())["aggregations"]
     shown = config.head.kind
     for name in ("head", "sum", "vote"):
         found = reports[shown][name]

@@ -1,6 +1,6 @@
 """Peak memory of predict_clip.py on a video of one minute and the same looped to thirty.
 
-python benchmarks/memory.py examples/demo.mp4
+python benchmarks/memory.py examples/demo.mp4 [VIDEO_OF_1080_LINES]
 """
 
 import sys
@@ -30,7 +30,7 @@ def loop_video(source: Path, target: Path, *, seconds: float) -> None:
                     out.mux(packet)
 
 
-def main(source: str) -> None:
+def main(source: str, large: str | None = None) -> None:
     minutes = (1, 30)
     found = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -44,6 +44,11 @@ def main(source: str) -> None:
     short, long = (found[length]["peak_mb"] for length in minutes)
     details = {"video": source, "minutes": found, "grown_mb": long - short}
     write_result("peak_memory_30min", long, unit="MB, whole process tree", details=details)
+    if large is not None:
+        with tempfile.TemporaryDirectory() as temporary:
+            peak, seconds = peak_memory(predict_command(Path(large), Path(temporary), "--per-frame"))
+        details = {"video": Path(large).name, "seconds": seconds}
+        write_result("peak_memory_1080p", peak, unit="MB, whole process tree", details=details)
 
 
 if __name__ == "__main__":
