@@ -26,6 +26,11 @@ class BackboneSpec:
     them in from its data."""
 
     def __post_init__(self) -> None:
+        # From a YAML file or a checkpoint's header they come as lists; two equal specs must compare so.
+        object.__setattr__(self, "widths", tuple(self.widths))
+        object.__setattr__(self, "depths", tuple(self.depths))
+        sets = {name: tuple(labels) for name, labels in self.label_sets.items()}
+        object.__setattr__(self, "label_sets", sets)
         if self.name not in BACKBONE_NAMES:
             raise ValueError(
                 f"backbone '{self.name}' is unknown, expected one of {', '.join(BACKBONE_NAMES)}"

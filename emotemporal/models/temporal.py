@@ -44,9 +44,8 @@ class TemporalHead(nn.Module):
         trained = torch.zeros(num_classes, dtype=torch.bool)
         trained[list(trained_classes)] = True
         self.register_buffer("trained", trained)
-        self.embed = nn.Sequential(
-            nn.LayerNorm(embedding_dim), nn.Dropout(spec.dropout), nn.Linear(embedding_dim, spec.width)
-        )
+        self.register_buffer("embedding_scale", torch.ones(embedding_dim))
+        self.embed = nn.Sequential(nn.Dropout(spec.dropout), nn.Linear(2 * embedding_dim, spec.width))
         self.weigh = nn.Linear(num_classes, spec.width)
         encoder = TransformerEncoder if spec.kind == "transformer" else RecurrentEncoder
         self.encoder = encoder(spec)
@@ -70,7 +69,8 @@ class TemporalHead(nn.Module):
             mask: bool (B, T), true = real; real frames come first.
         """
         evidence = evidence.log_softmax(-1)
-        features = self.embed(embeddings) + self.weigh(evidence.exp())
+        moved = self._movement(embeddings, mask) / self.embedding_scale
+        features = self.embed(torch.cat([moved, moved.abs()], -1)) + self.weigh(evidence.exp())
         states = self.dropout(self.encoder(features, seconds, mask))  # (B, T, W)
         attention = self.attention(states).squeeze(-1).masked_fill(~mask, -torch.inf).softmax(-1)
         pooled = (attention.unsqueeze(-1) * states).sum(1)  # (B, W)
@@ -88,6 +88,31 @@ class TemporalHead(nn.Module):
             redistribute(clip_evidence, clip_correction, self.trained),
             correction,
         )
+
+
+    def _movement(self, embeddings: Tensor, mask: Tensor) -> Tensor:
+        """Return how each frame differs from the person's mean over the clip, (B, T, D), 0 in padding.
+
+        What a face looks like at rest tells the person, not the emotion: heads that see the embeddings
+        themselves learn their training actors by heart. A one-way head takes the mean so far, so as not
+        to look ahead.
+        """
+        real = mask.unsqueeze(-1)
+        embeddings = embeddings * real
+        if self.spec.kind == "gru":
+            mean = embeddings.cumsum(1) / real.cumsum(1).clamp_min(1)
+        else:
+            mean = embeddings.sum(1, keepdim=True) / real.sum(1, keepdim=True)
+        return (embeddings - mean) * real
+
+    def fit_scale(self, sequences: Sequence[Tensor]) -> None:
+        """Set the unit in which movement is measured: its deviation over the training clips.
+
+        Args:
+            sequences: of (L, D) embeddings.
+        """
+        variances = [(sequence - sequence.mean(0)).square().mean(0) for sequence in sequences]
+        self.embedding_scale = torch.stack(variances).mean(0).sqrt().clamp_min(1e-3)
 
 
 def redistribute(evidence: Tensor, correction: Tensor, trained: Tensor) -> Tensor:

@@ -177,6 +177,7 @@ def _train_head(
         num_classes=len(classifier.labels),
         trained_classes=sorted({clip.label for clip in usable}),
     )
+    network.fit_scale([torch.from_numpy(clip.views[0].embeddings).float() for clip in usable])
     steps = max(1, len(usable) // config.optim.batch_size)
     trainer = Trainer(network, optim=config.optim, run=config.run, fabric=fabric, steps_per_epoch=steps)
     state = None if folder is None else folder.load_state()

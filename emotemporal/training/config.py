@@ -95,6 +95,8 @@ class FrameConfig:
     """Name and source of the faces, for the checkpoint's header."""
     licence: str = "unknown"
     """Of the trained weights, for the checkpoint's header."""
+    initial: Path | None = None
+    """Frame checkpoint whose weights are the start, of the same dimensions; None starts at random."""
     label_smoothing: float = 0.1
     ferplus_weight: float = 1.0
     """Weight of the loss on the FER+ votes beside that on the original labels."""

@@ -10,13 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.special import log_softmax
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emotemporal import __version__
-from emotemporal.checkpoint import CheckpointHeader, save_checkpoint
+from emotemporal.checkpoint import (
+    CheckpointHeader,
+    build_classifier,
+    file_sha256,
+    load_checkpoint,
+    save_checkpoint,
+)
 from emotemporal.datasets.fer2013 import FaceImages, ferplus_distribution, read_fer2013
-from emotemporal.errors import DataError
+from emotemporal.errors import DataError, UsageError
 from emotemporal.labelling.calibration import fit_temperature
 from emotemporal.labels import FER7, FERPLUS8
 from emotemporal.models.backbone import build_backbone, normalise_crops
@@ -49,8 +55,10 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
 
     fabric = make_fabric(config.run)
     inputs = {"faces": hashlib.sha256(train.images.tobytes() + train.labels.tobytes()).hexdigest()}
+    if config.initial is not None:
+        inputs["initial"] = file_sha256(config.initial)
     folder = RunFolder(config.run, settings_of(config), inputs) if fabric.is_global_zero else None
-    network = build_backbone(spec).to(memory_format=torch.channels_last)
+    network = _initial_network(config, spec).to(memory_format=torch.channels_last)
     local_batch = max(1, config.optim.batch_size // fabric.world_size)
     steps_per_epoch = len(train) // (local_batch * fabric.world_size)
     if steps_per_epoch == 0:
@@ -85,6 +93,16 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
     if folder is not None:
         folder.close()
     return best_path
+
+
+def _initial_network(config: FrameConfig, spec: BackboneSpec) -> nn.Module:
+    if config.initial is None:
+        return build_backbone(spec)
+    checkpoint = load_checkpoint(config.initial)
+    found = checkpoint.header.backbone
+    if replace(found, dropout=spec.dropout) != spec:
+        raise UsageError(f"initial {config.initial}: its dimensions {found} are not those asked for, {spec}")
+    return build_classifier(checkpoint).backbone
 
 
 def _train_epoch(trainer: Trainer, train: FaceImages, config: FrameConfig, local_batch: int) -> float:

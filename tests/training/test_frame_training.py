@@ -1,6 +1,7 @@
 """Frame training: learns, resumes to the same weights, says what is wrong in one line."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -39,6 +40,17 @@ def test_learns_and_saves_what_evaluation_finds(toy_fer2013, tmp_path):
     assert [record["epoch"] for record in records] == list(range(1, 13))
     assert checkpoint.header.temperature > 0
     assert list(tmp_path.glob("events.*"))
+
+
+def test_starting_from_other_weights(toy_fer2013, tmp_path):
+    first = train_frame(make_config(toy_fer2013, tmp_path / "first", epochs=12), on_line=lambda line: None)
+    config = make_config(toy_fer2013, tmp_path / "second", epochs=1, lr=1e-6)
+    second = train_frame(replace(config, initial=first), on_line=lambda line: None)
+    faces = read_fer2013(toy_fer2013).split("PublicTest")
+    assert evaluate_frames(load_checkpoint(second), faces)["accuracy"] > 0.8
+    wider = replace(config, initial=first, backbone=BackboneSpec(widths=(8, 12), depths=(1, 1)))
+    with pytest.raises(UsageError, match="dimensions"):
+        train_frame(replace(wider, run=replace(wider.run, folder=tmp_path / "third")))
 
 
 def test_resuming_equals_not_stopping(toy_fer2013, tmp_path):
