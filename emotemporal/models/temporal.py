@@ -14,6 +14,10 @@ from torch import Tensor, nn
 
 from emotemporal.models.specs import HeadSpec
 
+# About the time of a change of expression, and several frames at any usual rate.
+_MOTION_SECONDS = 0.13
+_FULL_TRUST_SECONDS = 1.0
+
 
 class HeadOutput(NamedTuple):
     """Log-probabilities of a batch of clips."""
@@ -44,7 +48,8 @@ class TemporalHead(nn.Module):
         trained = torch.zeros(num_classes, dtype=torch.bool)
         trained[list(trained_classes)] = True
         self.register_buffer("trained", trained)
-        self.register_buffer("embedding_scale", torch.ones(embedding_dim))
+        self.register_buffer("offset_scale", torch.ones(embedding_dim))
+        self.register_buffer("motion_scale", torch.ones(embedding_dim))
         self.embed = nn.Sequential(nn.Dropout(spec.dropout), nn.Linear(2 * embedding_dim, spec.width))
         self.weigh = nn.Linear(num_classes, spec.width)
         encoder = TransformerEncoder if spec.kind == "transformer" else RecurrentEncoder
@@ -53,7 +58,8 @@ class TemporalHead(nn.Module):
         self.dropout = nn.Dropout(spec.dropout)
         self.attention = nn.Linear(width, 1)
         self.frame_correction = nn.Linear(width, num_classes)
-        self.clip_correction = nn.Linear(width, num_classes)
+        # Beside what the encoder makes of it, the mean motion: with few training clips the best single cue.
+        self.clip_correction = nn.Linear(width + embedding_dim, num_classes)
         # An untrained head says exactly what the frames say.
         for layer in (self.frame_correction, self.clip_correction):
             nn.init.zeros_(layer.weight)
@@ -69,16 +75,23 @@ class TemporalHead(nn.Module):
             mask: bool (B, T), true = real; real frames come first.
         """
         evidence = evidence.log_softmax(-1)
-        moved = self._movement(embeddings, mask) / self.embedding_scale
-        features = self.embed(torch.cat([moved, moved.abs()], -1)) + self.weigh(evidence.exp())
+        offset = self._offset(embeddings, mask) / self.offset_scale
+        motion = _motion(embeddings, seconds, mask) / self.motion_scale
+        features = self.embed(torch.cat([offset, motion], -1)) + self.weigh(evidence.exp())
         states = self.dropout(self.encoder(features, seconds, mask))  # (B, T, W)
         attention = self.attention(states).squeeze(-1).masked_fill(~mask, -torch.inf).softmax(-1)
         pooled = (attention.unsqueeze(-1) * states).sum(1)  # (B, W)
-
-        frame_correction = self.frame_correction(states)
-        clip_correction = self.clip_correction(pooled)
         real = mask.unsqueeze(-1)
         num_real = mask.sum(1, keepdim=True)
+        mean_motion = self.dropout(motion.sum(1) / num_real)  # (B, D)
+
+        # A still picture shows no movement to judge by: there the frames' evidence stands alone.
+        span = (seconds * mask).amax(1, keepdim=True)  # (B, 1)
+        seen = seconds if self.spec.kind == "gru" else span.expand_as(seconds)
+        frame_trust = (seen / _FULL_TRUST_SECONDS).clamp(0, 1).unsqueeze(-1)
+        clip_trust = (span / _FULL_TRUST_SECONDS).clamp(0, 1)
+        frame_correction = frame_trust * self.frame_correction(states)
+        clip_correction = clip_trust * self.clip_correction(torch.cat([pooled, mean_motion], -1))
         # The clip's evidence is that of summed probability.
         clip_evidence = evidence.masked_fill(~real, -torch.inf).logsumexp(1) - num_real.log()
         correction = clip_correction.square().mean()
@@ -89,8 +102,7 @@ class TemporalHead(nn.Module):
             correction,
         )
 
-
-    def _movement(self, embeddings: Tensor, mask: Tensor) -> Tensor:
+    def _offset(self, embeddings: Tensor, mask: Tensor) -> Tensor:
         """Return how each frame differs from the person's mean over the clip, (B, T, D), 0 in padding.
 
         What a face looks like at rest tells the person, not the emotion: heads that see the embeddings
@@ -105,14 +117,33 @@ class TemporalHead(nn.Module):
             mean = embeddings.sum(1, keepdim=True) / real.sum(1, keepdim=True)
         return (embeddings - mean) * real
 
-    def fit_scale(self, sequences: Sequence[Tensor]) -> None:
-        """Set the unit in which movement is measured: its deviation over the training clips.
+    @torch.no_grad()
+    def fit_scale(self, sequences: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Set the units of offset and motion: what is usual in the training clips.
 
         Args:
-            sequences: of (L, D) embeddings.
+            sequences: embeddings (L, D) and their times in seconds (L,).
         """
-        variances = [(sequence - sequence.mean(0)).square().mean(0) for sequence in sequences]
-        self.embedding_scale = torch.stack(variances).mean(0).sqrt().clamp_min(1e-3)
+        offsets, motions = [], []
+        for embeddings, seconds in sequences:
+            mask = torch.ones(1, len(seconds), dtype=torch.bool)
+            offsets.append(self._offset(embeddings[None], mask)[0].square().mean(0))
+            motions.append(_motion(embeddings[None], seconds[None], mask)[0].mean(0))
+        self.offset_scale = torch.stack(offsets).mean(0).sqrt().clamp_min(1e-3)
+        self.motion_scale = torch.stack(motions).mean(0).clamp_min(1e-3)
+
+
+def _motion(embeddings: Tensor, seconds: Tensor, mask: Tensor) -> Tensor:
+    """Return how much each frame differs from that `_MOTION_SECONDS` before, (B, T, D), not negative.
+
+    Where the clip has only just begun it is compared with the first frame. 0 in padding.
+    """
+    # Times must rise to be searched; padding has none.
+    times = seconds.masked_fill(~mask, torch.inf)
+    wanted = (times - _MOTION_SECONDS).masked_fill(~mask, 0.0).contiguous()
+    earlier = torch.searchsorted(times.contiguous(), wanted, right=True).sub(1).clamp_min(0)
+    before = embeddings.gather(1, earlier.unsqueeze(-1).expand_as(embeddings))
+    return (embeddings - before).abs() * mask.unsqueeze(-1)
 
 
 def redistribute(evidence: Tensor, correction: Tensor, trained: Tensor) -> Tensor:

@@ -177,7 +177,15 @@ def _train_head(
         num_classes=len(classifier.labels),
         trained_classes=sorted({clip.label for clip in usable}),
     )
-    network.fit_scale([torch.from_numpy(clip.views[0].embeddings).float() for clip in usable])
+    network.fit_scale(
+        [
+            (
+                torch.from_numpy(clip.views[0].embeddings).float(),
+                torch.from_numpy(clip.pts_seconds - clip.pts_seconds[0]).float(),
+            )
+            for clip in usable
+        ]
+    )
     steps = max(1, len(usable) // config.optim.batch_size)
     trainer = Trainer(network, optim=config.optim, run=config.run, fabric=fabric, steps_per_epoch=steps)
     state = None if folder is None else folder.load_state()

@@ -7,7 +7,7 @@ import torch
 from emotemporal.models.backbone import build_backbone, normalise_crops
 from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
 from emotemporal.models.specs import BackboneSpec, HeadSpec
-from emotemporal.models.temporal import TemporalHead, redistribute
+from emotemporal.models.temporal import TemporalHead, _motion, redistribute
 
 KINDS = ("gru", "bigru", "transformer")
 EMBEDDING, CLASSES = 12, 7
@@ -88,6 +88,32 @@ def test_emotions_that_were_not_trained_keep_their_evidence(kind):
     torch.testing.assert_close(out.clip_logits.exp()[:, disgust], evidence.exp().mean(1)[:, disgust])
     assert not torch.allclose(out.frame_logits, evidence, atol=1e-3)
     torch.testing.assert_close(out.frame_logits.exp().sum(-1), torch.ones(mask.shape))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_still_picture_keeps_its_evidence(kind):
+    embeddings, evidence, seconds, mask = make_inputs(length=1)
+    out = make_head(kind)(embeddings, evidence, seconds, mask)
+    torch.testing.assert_close(out.frame_logits, evidence)
+    torch.testing.assert_close(out.clip_logits, evidence[:, 0])
+
+
+@pytest.mark.parametrize("kind", ["bigru", "transformer"])
+def test_who_it_is_does_not_matter(kind):
+    """A constant shift of all embeddings, as between two people's faces at rest, changes nothing."""
+    head = make_head(kind)
+    embeddings, evidence, seconds, mask = make_inputs()
+    moved = head(embeddings + torch.randn(EMBEDDING), evidence, seconds, mask)
+    plain = head(embeddings, evidence, seconds, mask)
+    torch.testing.assert_close(moved.clip_logits, plain.clip_logits, atol=1e-4, rtol=1e-4)
+
+
+def test_motion_by_hand():
+    embeddings = torch.arange(6.0)[None, :, None]
+    seconds = torch.tensor([[0.0, 0.1, 0.2, 0.3, 0.6, 0.0]])
+    mask = torch.tensor([[True, True, True, True, True, False]])
+    # Compared with what was 0.13 s before: frames 0, 0, 0, 1, 3.
+    assert _motion(embeddings, seconds, mask).flatten().tolist() == [0, 1, 2, 2, 1, 0]
 
 
 def test_redistribute_by_hand():
