@@ -50,6 +50,8 @@ class TemporalHead(nn.Module):
         self.register_buffer("trained", trained)
         self.register_buffer("offset_scale", torch.ones(embedding_dim))
         self.register_buffer("motion_scale", torch.ones(embedding_dim))
+        # Mean motion, in units of `motion_scale`, at which trust begins and is full.
+        self.register_buffer("motion_range", torch.tensor([0.0, 1e-3]))
         self.embed = nn.Sequential(nn.Dropout(spec.dropout), nn.Linear(2 * embedding_dim, spec.width))
         self.weigh = nn.Linear(num_classes, spec.width)
         encoder = TransformerEncoder if spec.kind == "transformer" else RecurrentEncoder
@@ -85,11 +87,7 @@ class TemporalHead(nn.Module):
         num_real = mask.sum(1, keepdim=True)
         mean_motion = self.dropout(motion.sum(1) / num_real)  # (B, D)
 
-        # A still picture shows no movement to judge by: there the frames' evidence stands alone.
-        span = (seconds * mask).amax(1, keepdim=True)  # (B, 1)
-        seen = seconds if self.spec.kind == "gru" else span.expand_as(seconds)
-        frame_trust = (seen / _FULL_TRUST_SECONDS).clamp(0, 1).unsqueeze(-1)
-        clip_trust = (span / _FULL_TRUST_SECONDS).clamp(0, 1)
+        frame_trust, clip_trust = self._trust(motion, seconds, mask)
         frame_correction = frame_trust * self.frame_correction(states)
         clip_correction = clip_trust * self.clip_correction(torch.cat([pooled, mean_motion], -1))
         # The clip's evidence is that of summed probability.
@@ -101,6 +99,27 @@ class TemporalHead(nn.Module):
             redistribute(clip_evidence, clip_correction, self.trained),
             correction,
         )
+
+    def _trust(self, motion: Tensor, seconds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far the correction is to be trusted, in [0, 1]: of frames (B, T, 1), of the clip (B, 1).
+
+        It judges by movement, so it has nothing to say of a still picture, of a moment, or of a face that
+        moves less than in any training clip, as a photograph does: there the evidence stands alone. A
+        one-way head goes by what it has seen so far.
+        """
+        moved = motion.mean(-1)  # (B, T), 0 in padding
+        so_far = moved.cumsum(1) / mask.cumsum(1).clamp_min(1)
+        last = mask.sum(1, keepdim=True) - 1
+        span, total = seconds.gather(1, last), so_far.gather(1, last)  # (B, 1)
+        if self.spec.kind != "gru":
+            seconds, so_far = span.expand_as(seconds), total.expand_as(so_far)
+
+        def trust(elapsed: Tensor, motion: Tensor) -> Tensor:
+            low, high = self.motion_range
+            long_enough = (elapsed / _FULL_TRUST_SECONDS).clamp(0, 1)
+            return long_enough * ((motion - low) / (high - low)).clamp(0, 1)
+
+        return trust(seconds, so_far).unsqueeze(-1), trust(span, total)
 
     def _offset(self, embeddings: Tensor, mask: Tensor) -> Tensor:
         """Return how each frame differs from the person's mean over the clip, (B, T, D), 0 in padding.
@@ -119,7 +138,7 @@ class TemporalHead(nn.Module):
 
     @torch.no_grad()
     def fit_scale(self, sequences: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Set the units of offset and motion: what is usual in the training clips.
+        """Set the units of offset and motion, and the usual range of motion, from the training clips.
 
         Args:
             sequences: embeddings (L, D) and their times in seconds (L,).
@@ -131,6 +150,10 @@ class TemporalHead(nn.Module):
             motions.append(_motion(embeddings[None], seconds[None], mask)[0].mean(0))
         self.offset_scale = torch.stack(offsets).mean(0).sqrt().clamp_min(1e-3)
         self.motion_scale = torch.stack(motions).mean(0).clamp_min(1e-3)
+        of_clips = (torch.stack(motions) / self.motion_scale).mean(1)
+        # Trust ends a fifth below the stillest training clip and is full for all but the stillest 5 %.
+        low, high = 0.8 * of_clips.min(), of_clips.quantile(0.05)
+        self.motion_range = torch.stack([low, torch.maximum(high, low + 1e-3)])
 
 
 def _motion(embeddings: Tensor, seconds: Tensor, mask: Tensor) -> Tensor:
