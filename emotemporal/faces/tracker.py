@@ -154,7 +154,7 @@ class FaceTracker:
     def _end_shot(self) -> Iterator[FaceRows]:
         if self._waiting:
             yield from self._settle(self._waiting[-1])
-        self._active = []
+        self._let_go(self._active)
 
     def _follow(self, frame: _Frame) -> None:
         """Look on this frame for every active face, from where it was last."""
@@ -225,7 +225,13 @@ class FaceTracker:
         for trail in self._active:
             trail.is_searched = trail.last.frame_index < frame.frame_index
         yield from self._emit()
-        self._active = [t for t in self._active if self._is_active(t, frame)]
+        self._let_go([t for t in self._active if not self._is_active(t, frame)])
+
+    def _let_go(self, trails: list[Trail]) -> None:
+        """Follow these faces no more."""
+        for trail in trails:
+            trail.close()
+        self._active = [t for t in self._active if t not in trails]
 
     def _confirm(self, frame: _Frame, found: Detections) -> np.ndarray:
         """Match detections with the faces in sight; return the rows of those that are left, int64 (K,)."""

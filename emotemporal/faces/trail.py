@@ -71,9 +71,17 @@ class Trail:
         """Take all sightings as handed out; keep the older ones in a tenth of the memory."""
         self.num_emitted = len(self.sightings)
         if self.num_emitted >= 4 * _RECENT:
-            self._settled.append(_pack(self.sightings[:-_RECENT]))
-            del self.sightings[:-_RECENT]
-            self.num_emitted = _RECENT
+            self._pack_until(self.num_emitted - _RECENT)
+
+    def close(self) -> None:
+        """Keep all sightings in a tenth of the memory: nobody follows this face any more."""
+        self._pack_until(len(self.sightings))
+        self.look = None
+
+    def _pack_until(self, end: int) -> None:
+        self._settled.append(_pack(self.sightings[:end]))
+        del self.sightings[:end]
+        self.num_emitted = len(self.sightings)
 
     def rows(self) -> np.ndarray:
         """Return all sightings as a structured array (K,) with the fields of `Sighting` but the time."""
