@@ -38,17 +38,16 @@ def main(source: str, large: str | None = None) -> None:
         for length in minutes:
             video = folder / f"{length}min.mp4"
             loop_video(Path(source), video, seconds=60 * length)
-            peak, seconds = peak_memory(predict_command(video, folder / "out", "--per-frame"))
-            found[length] = {"peak_mb": peak, "seconds": seconds}
-            print(f"{length} min: {peak:.0f} MB, {seconds:.0f} s", flush=True)
+            found[length] = peak_memory(predict_command(video, folder / "out", "--per-frame"))
+            print(f"{length} min: {found[length]}", flush=True)
     short, long = (found[length]["peak_mb"] for length in minutes)
     details = {"video": source, "minutes": found, "grown_mb": long - short}
     write_result("peak_memory_30min", long, unit="MB, whole process tree", details=details)
     if large is not None:
         with tempfile.TemporaryDirectory() as temporary:
-            peak, seconds = peak_memory(predict_command(Path(large), Path(temporary), "--per-frame"))
-        details = {"video": Path(large).name, "seconds": seconds}
-        write_result("peak_memory_1080p", peak, unit="MB, whole process tree", details=details)
+            measured = peak_memory(predict_command(Path(large), Path(temporary), "--per-frame"))
+        details = {"video": Path(large).name, **measured}
+        write_result("peak_memory_1080p", measured["peak_mb"], unit="MB, whole process tree", details=details)
 
 
 if __name__ == "__main__":

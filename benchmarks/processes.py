@@ -7,23 +7,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def peak_memory(command: Sequence[str]) -> tuple[float, float]:
+def peak_memory(command: Sequence[str]) -> dict[str, float]:
     """Run a command to its end.
 
-    Returns: peak of the proportional set size of the whole process tree, in MB, sampled ten times a
-        second, so that memory shared between processes counts once; and seconds on the wall.
+    Returns: `peak_mb`, of the proportional set size of the whole process tree, sampled twice a second, in
+        which memory shared between processes counts once; `main_mb`, the peak of the command's own process;
+        `seconds` on the wall.
     Raises:
         RuntimeError: the command failed.
     """
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    peak = 0
+    peak = own_peak = 0
     while process.poll() is None:
-        peak = max(peak, sum(_proportional_bytes(pid) for pid in _tree(process.pid)))
-        time.sleep(0.1)
+        found = {pid: _proportional_bytes(pid) for pid in _tree(process.pid)}
+        peak = max(peak, sum(found.values()))
+        own_peak = max(own_peak, found[process.pid])
+        time.sleep(0.5)
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)}: exit code {process.returncode}: {process.stderr.read()}")
-    return peak / 1e6, time.perf_counter() - started
+    return {"peak_mb": peak / 1e6, "main_mb": own_peak / 1e6, "seconds": time.perf_counter() - started}
 
 
 def _tree(root: int) -> list[int]:

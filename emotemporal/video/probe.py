@@ -20,6 +20,8 @@ _RATE_TOLERANCE_SECONDS = 0.002
 _DECORD_FORMATS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2"})
 _DECORD_CODECS = frozenset({"h264"})
 _DECORD_PIXEL_FORMATS = frozenset({"yuv420p", "yuvj420p"})
+# decord reads ahead all packets of a file into memory: that of a two-hour film would not fit.
+_MAX_DECORD_BYTES = 20_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,5 +233,6 @@ def _doubt_decord(
         "a turned picture": info.rotation_degrees != 0,
         "the coding parameters change within the file": packets.changes_parameters,
         "more than one video stream": len(container.streams.video) > 1,
+        "a long video": container.size > _MAX_DECORD_BYTES,
     }
     return next((reason for reason, holds in doubts.items() if holds), None)
