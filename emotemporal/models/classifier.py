@@ -36,7 +36,8 @@ class EmotionClassifier:
         labels: the C emotions.
         temperature: divides the frame logits.
         head: temporal head, or None.
-        head_temperature: flattens the head's probabilities among the emotions it was trained on.
+        head_temperature: flattens what the head made of the evidence, among the emotions it was trained on
+            and as far as it was trusted.
         device: where the networks run.
     """
 
@@ -113,8 +114,10 @@ class EmotionClassifier:
             [pts_seconds[window] for window in windows],
         ).to(self.device)
         out = self.head(batch.embeddings, batch.evidence, batch.seconds, batch.mask)
-        frames = temper(out.frame_logits, self.head.trained, self.head_temperature).exp().cpu().numpy()
-        clips = temper(out.clip_logits, self.head.trained, self.head_temperature).exp().cpu().numpy()
+        # What the head adds is overconfident with new people; evidence that it left alone is calibrated.
+        excess, trained = self.head_temperature - 1, self.head.trained
+        frames = temper(out.frame_logits, trained, 1 + excess * out.frame_trust).exp().cpu().numpy()
+        clips = temper(out.clip_logits, trained, 1 + excess * out.clip_trust).exp().cpu().numpy()
         lengths = [window.stop - window.start for window in windows]
         return [(frames[row, :length], clips[row]) for row, length in enumerate(lengths)]
 

@@ -26,6 +26,10 @@ class HeadOutput(NamedTuple):
     """(B, T, C), normalised; rows of padding are meaningless."""
     clip_logits: Tensor
     """(B, C), normalised."""
+    frame_trust: Tensor
+    """(B, T, 1), in [0, 1]: how far the correction was let through."""
+    clip_trust: Tensor
+    """(B, 1)."""
     correction: Tensor
     """Scalar: mean square of what was added to the evidence, for regularisation."""
 
@@ -97,6 +101,8 @@ class TemporalHead(nn.Module):
         return HeadOutput(
             redistribute(evidence, frame_correction, self.trained),
             redistribute(clip_evidence, clip_correction, self.trained),
+            frame_trust,
+            clip_trust,
             correction,
         )
 
@@ -185,13 +191,13 @@ def redistribute(evidence: Tensor, correction: Tensor, trained: Tensor) -> Tenso
     return out
 
 
-def temper(logits: Tensor, trained: Tensor, temperature: float) -> Tensor:
+def temper(logits: Tensor, trained: Tensor, temperature: float | Tensor) -> Tensor:
     """Divide the trained classes' log-probabilities by a temperature, their sum kept.
 
     Args:
         logits: (..., C), normalised log-probabilities.
         trained: bool (C,).
-        temperature: above 1 flattens.
+        temperature: above 1 flattens; a tensor is (..., 1).
     Returns: (..., C), normalised log-probabilities.
     """
     return redistribute(logits, (1 / temperature - 1) * logits, trained)

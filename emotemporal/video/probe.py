@@ -20,7 +20,8 @@ _RATE_TOLERANCE_SECONDS = 0.002
 _DECORD_FORMATS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2"})
 _DECORD_CODECS = frozenset({"h264"})
 _DECORD_PIXEL_FORMATS = frozenset({"yuv420p", "yuvj420p"})
-# decord reads ahead all packets of a file into memory: that of a two-hour film would not fit.
+# decord decodes ahead of its reader without any limit. Stopping its process while the buffer is full keeps
+# that small on a clip; on a long video it still grew to some 200 MB.
 _MAX_DECORD_BYTES = 20_000_000
 
 
