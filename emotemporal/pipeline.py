@@ -149,7 +149,9 @@ class EmotionPipeline:
                     evidence.setdefault(int(track_id), []).append((indices[chosen], part))
             info, decoder, warnings = reader.info, reader.decoder, list(reader.warnings)
         tracks = tracker.tracks()
-        timelines = [self._timeline(track, evidence[track.track_id], smooth) for track in tracks]
+        # Each person's evidence is let go once their timeline is made.
+        timelines = [self._timeline(track, evidence.pop(track.track_id), smooth) for track in tracks]
+        evidence.clear()
         if not tracks:
             warnings.append("no face was found in any frame")
         return VideoAnalysis(
