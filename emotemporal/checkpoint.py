@@ -103,8 +103,9 @@ class Checkpoint:
 def save_checkpoint(path: str | Path, header: CheckpointHeader, tensors: Mapping[str, Tensor]) -> None:
     """Write a checkpoint, whole or not at all.
 
-    Matrices and filters are stored in half precision, which changes no probability by more than about
-    0.001 and halves the file; norms and biases stay as they are.
+    Matrices and filters are stored in half precision, which halves the file; norms and biases stay as they
+    are. Probabilities of the shipped frame network moved by 0.0005 in the middle and 0.007 at most, on 800
+    faces of PublicTest, and no label changed.
 
     Raises:
         OutputError: the file cannot be written.
