@@ -10,7 +10,7 @@ from emotemporal.datasets.manifest import ClipItem
 from emotemporal.errors import VideoError
 from emotemporal.faces.detector import FaceDetector
 from emotemporal.faces.tracker import FaceTracker
-from emotemporal.pipeline import iter_face_crops
+from emotemporal.pipeline import iter_face_crops, rows_by_track
 from emotemporal.structures import CropGeometry, CropSequence, Track
 from emotemporal.video.reader import VideoReader
 
@@ -27,10 +27,8 @@ def extract_clip(path: str | Path, detector: FaceDetector, geometry: CropGeometr
     with VideoReader(path) as reader:
         for rows, crops in iter_face_crops(reader, tracker, geometry):
             num_frames += len(rows.frames)
-            indices = rows.frames.frame_index[rows.row_frame]
-            for track_id in np.unique(rows.track_id):
-                chosen = rows.track_id == track_id
-                parts.setdefault(int(track_id), []).append((indices[chosen], crops[chosen]))
+            for track_id, indices, chosen in rows_by_track(rows):
+                parts.setdefault(track_id, []).append((indices, crops[chosen]))
     tracks = tracker.tracks()
     if not tracks:
         return StoredClip(num_frames, 0, None)

@@ -74,6 +74,14 @@ def iter_face_crops(
         on_progress("faces", done, reader.info.num_frames)
 
 
+def rows_by_track(rows: FaceRows) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield for each person: id, frame_index int64 (K,), and which of the rows are theirs, bool (M,)."""
+    indices = rows.frames.frame_index[rows.row_frame]
+    for track_id in np.unique(rows.track_id):
+        chosen = rows.track_id == track_id
+        yield int(track_id), indices[chosen], chosen
+
+
 def _track(reader: VideoReader, tracker: FaceTracker) -> Iterator[FaceRows]:
     for batch in reader:
         yield from tracker.update(batch)
@@ -142,11 +150,9 @@ class EmotionPipeline:
                 if len(crops) == 0:
                     continue
                 found = self.classifier.classify_crops(crops)
-                indices = rows.frames.frame_index[rows.row_frame]
-                for track_id in np.unique(rows.track_id):
-                    chosen = rows.track_id == track_id
+                for track_id, indices, chosen in rows_by_track(rows):
                     part = FrameEvidence(found.embeddings[chosen], found.log_probs[chosen])
-                    evidence.setdefault(int(track_id), []).append((indices[chosen], part))
+                    evidence.setdefault(track_id, []).append((indices, part))
             info, decoder, warnings = reader.info, reader.decoder, list(reader.warnings)
         tracks = tracker.tracks()
         # Each person's evidence is let go once their timeline is made.
