@@ -97,6 +97,10 @@ class FrameConfig:
     """Of the trained weights, for the checkpoint's header."""
     initial: Path | None = None
     """Frame checkpoint whose weights are the start, of the same dimensions; None starts at random."""
+    teachers: Sequence[Path] = ()
+    """Frame checkpoints whose mean belief becomes part of every target; empty for labels alone."""
+    teacher_weight: float = 0.5
+    """Share of the teachers in a target, from 0 to 1."""
     label_smoothing: float = 0.1
     ferplus_weight: float = 1.0
     """Weight of the loss on the FER+ votes beside that on the original labels."""
@@ -104,6 +108,10 @@ class FrameConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=lambda: RunConfig(folder=Path("runs/frame")))
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.teacher_weight <= 1:
+            raise ValueError(f"teacher_weight must be from 0 to 1, found {self.teacher_weight}")
 
 
 @dataclass(frozen=True)

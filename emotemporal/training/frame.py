@@ -30,6 +30,7 @@ from emotemporal.models.classifier import run_backbone
 from emotemporal.models.specs import BackboneSpec
 from emotemporal.training.augmentation import augment_faces, mix_pairs
 from emotemporal.training.config import FrameConfig
+from emotemporal.training.distillation import teacher_probs
 from emotemporal.training.engine import RunFolder, Trainer, make_fabric, settings_of
 from emotemporal.training.metrics import classification_metrics
 
@@ -57,6 +58,7 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
     inputs = {"faces": hashlib.sha256(train.images.tobytes() + train.labels.tobytes()).hexdigest()}
     if config.initial is not None:
         inputs["initial"] = file_sha256(config.initial)
+    inputs |= {f"teacher {i}": file_sha256(path) for i, path in enumerate(config.teachers)}
     folder = RunFolder(config.run, settings_of(config), inputs) if fabric.is_global_zero else None
     network = _initial_network(config, spec).to(memory_format=torch.channels_last)
     local_batch = max(1, config.optim.batch_size // fabric.world_size)
@@ -72,10 +74,11 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
         trainer.restore(state)
         if folder is not None:
             on_line(f"resuming after epoch {trainer.epoch} of {config.optim.epochs}")
+    targets = _targets(config, spec, train, fabric.device)
     best_path = config.run.folder / "best.safetensors"
     while trainer.epoch < config.optim.epochs:
         started = time.perf_counter()
-        loss = _train_epoch(trainer, train, config, local_batch)
+        loss = _train_epoch(trainer, train.images, targets, config, local_batch)
         trainer.epoch += 1
         logits = run_backbone(trainer.averaged.module, validation.images, device=fabric.device)["fer7"]
         metrics = _validation_metrics(logits, validation.labels)
@@ -105,14 +108,33 @@ def _initial_network(config: FrameConfig, spec: BackboneSpec) -> nn.Module:
     return build_classifier(checkpoint).backbone
 
 
-def _train_epoch(trainer: Trainer, train: FaceImages, config: FrameConfig, local_batch: int) -> float:
+def _targets(
+    config: FrameConfig, spec: BackboneSpec, train: FaceImages, device: torch.device
+) -> dict[str, Tensor]:
+    """Return label set -> what each training face should be called, (N, C); a row without votes is zero."""
+    targets = {"fer7": _soft_labels(torch.from_numpy(train.labels), len(FER7), config.label_smoothing)}
+    if train.votes is not None:
+        targets["ferplus8"] = torch.from_numpy(ferplus_distribution(train.votes))
+    if config.teachers:
+        share = config.teacher_weight
+        believed = teacher_probs(config.teachers, train.images, spec, device=device)
+        for name, target in targets.items():
+            targets[name] = (1 - share) * target + share * torch.from_numpy(believed[name])
+    return targets
+
+
+def _train_epoch(
+    trainer: Trainer,
+    pictures: np.ndarray,
+    targets: Mapping[str, Tensor],
+    config: FrameConfig,
+    local_batch: int,
+) -> float:
     """Go once through the training faces; returns the mean loss."""
     fabric = trainer.fabric
     shared_rng, rng = trainer.epoch_generators()
-    order = torch.randperm(len(train), generator=shared_rng).numpy()
-    images = torch.from_numpy(train.images)
-    labels = torch.from_numpy(train.labels)
-    votes = None if train.votes is None else torch.from_numpy(ferplus_distribution(train.votes))
+    order = torch.randperm(len(pictures), generator=shared_rng).numpy()
+    images = torch.from_numpy(pictures)
     trainer.network.train()
     total = torch.zeros((), device=fabric.device)
     for step in range(trainer.steps_per_epoch):
@@ -122,20 +144,22 @@ def _train_epoch(trainer: Trainer, train: FaceImages, config: FrameConfig, local
         batch = images[rows].to(fabric.device, torch.float32)
         batch = augment_faces(batch, config.augmentation, rng)
         batch, partner, weight = mix_pairs(batch, config.augmentation.mixup_alpha, rng)
-        target = _soft_labels(labels[rows], len(FER7), config.label_smoothing).to(fabric.device)
         inputs = normalise_crops(batch).contiguous(memory_format=torch.channels_last)
         logits = trainer.network(inputs).logits
-        loss = _mixed_loss(logits["fer7"], target, partner, weight)
-        if votes is not None:
-            soft = votes[rows].to(fabric.device)
-            loss = loss + config.ferplus_weight * _mixed_loss(logits["ferplus8"], soft, partner, weight)
+        losses = {
+            name: _mixed_loss(logits[name], target[rows].to(fabric.device), partner, weight)
+            for name, target in targets.items()
+        }
+        loss = losses["fer7"]
+        if "ferplus8" in losses:
+            loss = loss + config.ferplus_weight * losses["ferplus8"]
         trainer.step(loss, step)
         total += loss.detach()
     return float(total) / trainer.steps_per_epoch
 
 
 def _soft_labels(labels: Tensor, num_classes: int, smoothing: float) -> Tensor:
-    """(B,) -> (B, C): one-hot, with `smoothing` of the mass spread evenly (Szegedy et al. 2016)."""
+    """(N,) -> (N, C): one-hot, with `smoothing` of the mass spread evenly (Szegedy et al. 2016)."""
     return F.one_hot(labels, num_classes).float() * (1 - smoothing) + smoothing / num_classes
 
 

@@ -10,8 +10,10 @@ from safetensors.torch import load_file
 from emotemporal.checkpoint import load_checkpoint
 from emotemporal.datasets.fer2013 import read_fer2013
 from emotemporal.errors import DataError, TrainingError, UsageError
+from emotemporal.labels import FER7, FERPLUS8
 from emotemporal.models.specs import BackboneSpec
 from emotemporal.training.config import AugmentationConfig, FrameConfig, OptimConfig, RunConfig
+from emotemporal.training.distillation import teacher_probs
 from emotemporal.training.evaluation import evaluate_frames
 from emotemporal.training.frame import train_frame
 
@@ -51,6 +53,33 @@ def test_starting_from_other_weights(toy_fer2013, tmp_path):
     wider = replace(config, initial=first, backbone=BackboneSpec(widths=(8, 12), depths=(1, 1)))
     with pytest.raises(UsageError, match="dimensions"):
         train_frame(replace(wider, run=replace(wider.run, folder=tmp_path / "third")))
+
+
+def test_a_student_takes_its_teachers_word_over_wrong_labels(toy_fer2013, tmp_path):
+    teacher = train_frame(
+        make_config(toy_fer2013, tmp_path / "teacher", epochs=12), on_line=lambda line: None
+    )
+    # Every training label moved on by one: only the teacher knows better.
+    header, *lines = toy_fer2013.read_text().splitlines()
+    moved = [f"{(int(line[0]) + 1) % 7}{line[1:]}" if line.endswith("Training") else line for line in lines]
+    wrong = tmp_path / "wrong.csv"
+    wrong.write_text("\n".join([header, *moved]) + "\n")
+    faces = read_fer2013(toy_fer2013).split("PublicTest")
+    accuracy = {}
+    for weight in (0.0, 1.0):
+        config = make_config(wrong, tmp_path / f"student{weight}", epochs=20)
+        config = replace(config, teachers=[teacher], teacher_weight=weight)
+        student = train_frame(config, on_line=lambda line: None)
+        accuracy[weight] = evaluate_frames(load_checkpoint(student), faces)["accuracy"]
+    assert accuracy[1.0] > accuracy[0.0] + 0.25
+
+
+def test_a_teacher_without_the_label_set_is_refused(toy_fer2013, tmp_path):
+    plain = train_frame(make_config(toy_fer2013, tmp_path / "plain", epochs=1), on_line=lambda line: None)
+    images = read_fer2013(toy_fer2013).images
+    spec = BackboneSpec(label_sets={"fer7": FER7, "ferplus8": FERPLUS8})
+    with pytest.raises(UsageError, match="label set ferplus8"):
+        teacher_probs([plain], images, spec)
 
 
 def test_resuming_equals_not_stopping(toy_fer2013, tmp_path):
