@@ -37,6 +37,11 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--split", type=str, help="PrivateTest by default for FER2013, else all clips")
     parser.add_argument("--flip", action="store_true", help="average each face with its mirror image")
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave FER2013's malformed rows and pictures out, and count them",
+    )
     parser.add_argument("--predictions", type=str, help="csv to write with one row for each clip")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
@@ -90,10 +95,12 @@ def _evaluate_faces(checkpoint: "Checkpoint", data: Path, options: Any, protocol
 
     votes = data.parent / "fer2013new.csv" if protocol == "ferplus" else None
     split = options.split or "PrivateTest"
-    faces = read_fer2013(data, ferplus=votes).split(split)
+    faces = read_fer2013(data, ferplus=votes, skip_bad=options.skip_bad).split(split)
+    if faces.skipped:
+        print(f"warning: skipped {len(faces.skipped)}, the first: {faces.skipped[0]}", file=sys.stderr)
     device = choose_device(options.device).type
     found = evaluate_frames(checkpoint, faces, labels=protocol, flip=options.flip, device=device)
-    return {"split": split, "flip": options.flip, **found}
+    return {"split": split, "flip": options.flip, "num_skipped": len(faces.skipped), **found}
 
 
 def _evaluate_clips(checkpoint: "Checkpoint", data: Path, options: Any) -> dict[str, Any]:

@@ -9,8 +9,10 @@ import csv
 import gzip
 import lzma
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,7 +27,10 @@ _FERPLUS_COLUMNS = (
     *("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"),
     *("unknown", "NF"),
 )
+_LABEL_TEXTS = frozenset(str(i) for i in range(len(FER7)))
 _PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
+_READ_ERRORS = (OSError, UnicodeDecodeError, EOFError, csv.Error, lzma.LZMAError, zlib.error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,22 +45,40 @@ class FaceImages:
     """str (N,), one of `SPLITS`."""
     votes: np.ndarray | None = None
     """float32 (N, 10), FER+ annotators' votes in the FER+ table's column order."""
+    skipped: tuple[str, ...] = ()
+    """What was left out as unusable, one line each with file and line."""
 
     def __len__(self) -> int:
         return len(self.images)
 
+    def rows(self, chosen: np.ndarray) -> "FaceImages":
+        """Return the faces chosen, bool or int (K,)."""
+        votes = None if self.votes is None else self.votes[chosen]
+        return FaceImages(self.images[chosen], self.labels[chosen], self.splits[chosen], votes, self.skipped)
+
     def split(self, name: str) -> "FaceImages":
-        """Return the rows of one split.
+        """Return the faces of one split.
 
         Raises:
             DataError: there are none.
         """
-        rows = self.splits == name
-        if not rows.any():
+        chosen = self.splits == name
+        if not chosen.any():
             known = ", ".join(sorted(set(self.splits)))
             raise DataError(f"split '{name}' is empty, found {known}")
-        votes = None if self.votes is None else self.votes[rows]
-        return FaceImages(self.images[rows], self.labels[rows], self.splits[rows], votes)
+        return self.rows(chosen)
+
+    def with_validation(self, share: float = 0.1, seed: int = 0) -> "FaceImages":
+        """Return the faces with a share of every class of Training as PublicTest, where there is none."""
+        if (self.splits == "PublicTest").any():
+            return self
+        splits = self.splits.astype(f"<U{max(map(len, SPLITS))}")
+        rng = np.random.default_rng(seed)
+        for label in np.unique(self.labels):
+            candidates = np.flatnonzero((self.labels == label) & (splits == "Training"))
+            held_out = rng.permutation(candidates)[: round(share * len(candidates))]
+            splits[held_out] = "PublicTest"
+        return replace(self, splits=splits)
 
 
 def is_fer2013(path: str | Path) -> bool:
@@ -63,83 +86,130 @@ def is_fer2013(path: str | Path) -> bool:
     path = Path(path)
     if path.is_dir():
         return any(child.suffix.lower() in _PICTURE_SUFFIXES for child in path.glob("*/*/*"))
-    openers = {".gz": gzip.open, ".xz": lzma.open}
     try:
-        with openers.get(path.suffix.lower(), open)(path, "rt", encoding="utf-8") as stream:
+        with _OPENERS.get(path.suffix.lower(), open)(path, "rt", encoding="utf-8") as stream:
             header = stream.readline(1000)
-    except (OSError, UnicodeDecodeError, EOFError, lzma.LZMAError, zlib.error):
+    except _READ_ERRORS:
         return False
     return "pixels" in [name.strip().lower() for name in header.split(",")]
 
 
-def read_fer2013(path: str | Path, *, ferplus: str | Path | None = None) -> FaceImages:
+def read_fer2013(
+    path: str | Path, *, ferplus: str | Path | None = None, skip_bad: bool = False
+) -> FaceImages:
     """Read FER2013 from its csv (plain, .gz, .xz; also Kaggle's `icml_face_data.csv`) or class folders.
 
-    Class folders are `<split>/<emotion>/*.png` with splits named as in `SPLITS`, or `train` and
-    `test` (then read as Training and PrivateTest).
+    Class folders are `<split>/<emotion>/*.png` with splits named as in `SPLITS`, or `train`, `validation`
+    (or `val`) and `test` (then read as Training, PublicTest and PrivateTest).
 
     Args:
         path: the table or the folder.
         ferplus: `fer2013new.csv`, whose rows stand in the table's order.
+        skip_bad: leave malformed rows and unreadable pictures out and name them in `skipped`.
     Raises:
-        DataError: a malformed row or unreadable picture, named with its file and line.
+        DataError: malformed rows or unreadable pictures, the first named with its file and line; or
+            nothing usable is left.
     """
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; expected fer2013.csv or a folder of class folders")
-    if path.is_dir():
-        if ferplus is not None:
-            raise DataError(f"{path}: FER+ votes follow the rows of fer2013.csv, not class folders")
-        return _read_class_folders(path)
-    faces = _read_table(path)
-    if ferplus is None:
-        return faces
-    return FaceImages(faces.images, faces.labels, faces.splits, read_ferplus_votes(ferplus, faces.splits))
+    if path.is_dir() and ferplus is not None:
+        raise DataError(f"{path}: FER+ votes follow the rows of fer2013.csv, not class folders")
+    faults = _Faults(skip_bad)
+    faces, kept = _read_class_folders(path, faults) if path.is_dir() else _read_table(path, faults)
+    votes = None
+    if ferplus is not None:
+        votes, counted = read_ferplus_votes(ferplus, kept, faces.splits, faults)
+        faces, votes = faces.rows(counted), votes[counted]
+    faults.settle()
+    if len(faces) == 0:
+        raise DataError(f"{path}: no usable face in it")
+    return replace(faces, votes=votes, skipped=tuple(faults.lines))
 
 
-def _read_table(path: Path) -> FaceImages:
-    import pandas as pd
+class _Faults:
+    """What is wrong with the data; all of it is gathered before the reading stops or goes on without."""
 
+    def __init__(self, skip_bad: bool) -> None:
+        self._skip_bad = skip_bad
+        self.lines: list[str] = []
+
+    def add(self, line: str) -> None:
+        self.lines.append(line)
+
+    def settle(self) -> None:
+        """Stop unless faults are to be skipped.
+
+        Raises:
+            DataError: there are some; names the first.
+        """
+        if self.lines and not self._skip_bad:
+            more = f" (and {len(self.lines) - 1} more like it)" if len(self.lines) > 1 else ""
+            raise DataError(f"{self.lines[0]}{more}; mend it, or leave such out with --skip-bad")
+
+
+def _read_table(path: Path, faults: _Faults) -> tuple[FaceImages, np.ndarray]:
+    """Return the sound rows, and which of all data rows they are, bool (rows,)."""
+    images, labels, splits, kept = [], [], [], []
     try:
-        table = pd.read_csv(path)
-    except (ValueError, OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        with _OPENERS.get(path.suffix.lower(), open)(path, "rt", encoding="utf-8", newline="") as stream:
+            reader = csv.reader(stream)
+            header = [name.strip().lower() for name in next(reader, [])]
+            missing = {"emotion", "pixels", "usage"} - set(header)
+            if missing:
+                lacks, found = ", ".join(sorted(missing)), ", ".join(header)
+                raise DataError(f"{path}: lacks column {lacks}, found {found}")
+            for row in reader:
+                if not row:
+                    continue
+                try:
+                    image, label, split = _parse_row(header, row)
+                except ValueError as error:
+                    faults.add(f"{path}, line {reader.line_num}: {error}")
+                    kept.append(False)
+                    continue
+                images.append(image)
+                labels.append(label)
+                splits.append(split)
+                kept.append(True)
+    except _READ_ERRORS as error:
         raise DataError(f"{path}: not a readable csv table ({error})") from error
-    table.columns = [str(name).strip().lower() for name in table.columns]
-    missing = {"emotion", "pixels", "usage"} - set(table.columns)
-    if missing:
-        raise DataError(
-            f"{path}: lacks column {', '.join(sorted(missing))}, found {', '.join(table.columns)}"
-        )
-    images = np.empty((len(table), _SIDE, _SIDE), dtype=np.uint8)
-    for row, text in enumerate(table["pixels"]):
-        try:
-            values = np.array(str(text).split(), dtype=np.int64)
-        except ValueError:
-            values = np.empty(0)
-        if values.size != _SIDE * _SIDE or values.min() < 0 or values.max() > 255:
-            # Line 1 is the header.
-            raise DataError(f"{path}, line {row + 2}: pixels must be {_SIDE * _SIDE} numbers from 0 to 255")
-        images[row] = values.reshape(_SIDE, _SIDE)
-    labels = pd.to_numeric(table["emotion"], errors="coerce")
-    wrong = ~labels.isin(range(len(FER7)))
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        found = table["emotion"].iloc[row]
-        raise DataError(f"{path}, line {row + 2}: emotion must be 0 to {len(FER7) - 1}, found '{found}'")
-    splits = table["usage"].astype(str).str.strip()
-    wrong = ~splits.isin(SPLITS)
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise DataError(f"{path}, line {row + 2}: usage must be one of {', '.join(SPLITS)}")
-    return FaceImages(images, labels.to_numpy(np.int64), splits.to_numpy(str))
+    pixels = np.stack(images) if images else np.empty((0, _SIDE, _SIDE), np.uint8)
+    faces = FaceImages(pixels, np.array(labels, dtype=np.int64), np.array(splits, dtype=str))
+    return faces, np.array(kept, dtype=bool)
 
 
-def _read_class_folders(root: Path) -> FaceImages:
-    names = {"train": "Training", "test": "PrivateTest"} | {name.lower(): name for name in SPLITS}
+def _parse_row(header: Sequence[str], row: Sequence[str]) -> tuple[np.ndarray, int, str]:
+    """Return picture, label and split of one row.
+
+    Raises:
+        ValueError: it is malformed; says how.
+    """
+    if len(row) != len(header):
+        raise ValueError(f"expected {len(header)} cells, found {len(row)}")
+    cells = dict(zip(header, (cell.strip() for cell in row), strict=True))
+    emotion = cells["emotion"]
+    if emotion not in _LABEL_TEXTS:
+        raise ValueError(f"emotion must be 0 to {len(FER7) - 1}, found '{emotion}'")
+    if cells["usage"] not in SPLITS:
+        raise ValueError(f"usage must be one of {', '.join(SPLITS)}, found '{cells['usage']}'")
+    try:
+        values = np.array(cells["pixels"].split(), dtype=np.int64)
+    except ValueError:
+        values = np.empty(0)
+    if values.size != _SIDE * _SIDE or values.min() < 0 or values.max() > 255:
+        raise ValueError(f"pixels must be {_SIDE * _SIDE} numbers from 0 to 255")
+    return values.astype(np.uint8).reshape(_SIDE, _SIDE), int(emotion), cells["usage"]
+
+
+def _read_class_folders(root: Path, faults: _Faults) -> tuple[FaceImages, np.ndarray]:
+    """Return the readable pictures, and which of all pictures they are, bool (pictures,)."""
+    names = {"train": "Training", "val": "PublicTest", "validation": "PublicTest", "test": "PrivateTest"}
+    names |= {name.lower(): name for name in SPLITS}
     folders = sorted(child for child in root.iterdir() if child.is_dir() and child.name.lower() in names)
     if not folders:
         raise DataError(f"{root}: no folder named {', '.join(sorted(names))} in it")
-    images, labels, splits = [], [], []
+    images, labels, splits, kept = [], [], [], []
     for folder in folders:
         for class_folder in sorted(child for child in folder.iterdir() if child.is_dir()):
             label = label_index(class_folder.name, FER7)
@@ -147,45 +217,58 @@ def _read_class_folders(root: Path) -> FaceImages:
                 if file.suffix.lower() not in _PICTURE_SUFFIXES:
                     continue
                 picture = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+                kept.append(picture is not None)
                 if picture is None:
-                    raise DataError(f"{file}: not a readable picture")
+                    faults.add(f"{file}: not a readable picture")
+                    continue
                 if picture.shape != (_SIDE, _SIDE):
                     picture = cv2.resize(picture, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
                 images.append(picture)
                 labels.append(label)
                 splits.append(names[folder.name.lower()])
-    if not images:
+    if not kept:
         raise DataError(f"{root}: no pictures in its class folders")
-    return FaceImages(np.stack(images), np.array(labels, dtype=np.int64), np.array(splits))
+    pixels = np.stack(images) if images else np.empty((0, _SIDE, _SIDE), np.uint8)
+    faces = FaceImages(pixels, np.array(labels, dtype=np.int64), np.array(splits, dtype=str))
+    return faces, np.array(kept, dtype=bool)
 
 
-def read_ferplus_votes(path: str | Path, splits: np.ndarray) -> np.ndarray:
+def read_ferplus_votes(
+    path: str | Path, kept: np.ndarray, splits: np.ndarray, faults: _Faults
+) -> tuple[np.ndarray, np.ndarray]:
     """Read the FER+ votes that belong to the rows of FER2013.
 
     Args:
         path: `fer2013new.csv`.
-        splits: str (N,), FER2013's own usage column, to make sure that the rows agree.
-    Returns: float32 (N, 10), in the order of the FER+ table's columns.
+        kept: bool (rows,), which rows of FER2013's table are in use.
+        splits: str (N,), the usage column of those, to make sure that the tables agree.
+        faults: receives malformed rows.
+    Returns: float32 (N, 10), in the order of the FER+ table's columns, and which of them are sound,
+        bool (N,).
     Raises:
-        DataError: the file is missing, malformed, or of other rows.
+        DataError: the file is missing, lacks a column, or is of other rows.
     """
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path}: no such file; expected FER+'s fer2013new.csv")
     with path.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    if len(rows) != len(splits):
-        raise DataError(f"{path}: {len(rows)} rows, but FER2013 has {len(splits)}; the tables do not match")
-    votes = np.empty((len(rows), len(_FERPLUS_COLUMNS)), dtype=np.float32)
-    for i, row in enumerate(rows):
+    if len(rows) != len(kept):
+        raise DataError(f"{path}: {len(rows)} rows, but FER2013 has {len(kept)}; the tables do not match")
+    votes = np.zeros((len(splits), len(_FERPLUS_COLUMNS)), dtype=np.float32)
+    sound = np.ones(len(splits), dtype=bool)
+    for face, row_number in enumerate(np.flatnonzero(kept)):
+        row = rows[row_number]
+        # Line 1 is the header.
+        where = f"{path}, line {row_number + 2}"
+        if row.get("Usage") != splits[face]:
+            raise DataError(f"{where}: split {row.get('Usage')}, but FER2013 says {splits[face]}")
         try:
-            votes[i] = [float(row[name]) for name in _FERPLUS_COLUMNS]
-        except (KeyError, TypeError, ValueError) as error:
-            columns = ", ".join(_FERPLUS_COLUMNS)
-            raise DataError(f"{path}, line {i + 2}: expected numbers in columns {columns}") from error
-        if row["Usage"] != splits[i]:
-            raise DataError(f"{path}, line {i + 2}: split {row['Usage']}, but FER2013 says {splits[i]}")
-    return votes
+            votes[face] = [float(row[name]) for name in _FERPLUS_COLUMNS]
+        except (KeyError, TypeError, ValueError):
+            faults.add(f"{where}: expected numbers in columns {', '.join(_FERPLUS_COLUMNS)}")
+            sound[face] = False
+    return votes, sound
 
 
 def ferplus_distribution(votes: np.ndarray) -> np.ndarray:

@@ -91,6 +91,8 @@ class FrameConfig:
     """FER2013 as a csv (plain, .gz, .xz) or class folders."""
     ferplus: Path | None = None
     """FER+'s `fer2013new.csv`: adds its votes as a second, soft target."""
+    skip_bad: bool = False
+    """Leave malformed rows and unreadable pictures out, and count them, rather than stop."""
     data_name: str = "own faces"
     """Name and source of the faces, for the checkpoint's header."""
     licence: str = "unknown"

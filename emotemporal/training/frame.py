@@ -38,6 +38,8 @@ from emotemporal.training.metrics import classification_metrics
 def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) -> Path:
     """Train a frame network on FER2013's Training split, choosing the best epoch on PublicTest.
 
+    Class folders without such a split give a tenth of their training faces to it.
+
     Args:
         config: the run.
         on_line: receives one line for each epoch.
@@ -47,7 +49,9 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
         TrainingError: the loss became no number.
         OutputError: the run folder cannot be written.
     """
-    faces = read_fer2013(config.data, ferplus=config.ferplus)
+    faces = read_fer2013(config.data, ferplus=config.ferplus, skip_bad=config.skip_bad).with_validation()
+    if faces.skipped:
+        on_line(f"skipped {len(faces.skipped)} of the data, the first: {faces.skipped[0]}")
     train, validation = faces.split("Training"), faces.split("PublicTest")
     label_sets: dict[str, tuple[str, ...]] = {"fer7": FER7}
     if train.votes is not None:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from emotemporal.datasets.fer2013 import ferplus_distribution, ferplus_majority, read_fer2013
+from emotemporal.datasets.fer2013 import FaceImages, ferplus_distribution, ferplus_majority, read_fer2013
 from emotemporal.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -83,6 +83,46 @@ def test_malformed_pixels_are_named(tmp_path, pixels):
         read_fer2013(path)
 
 
+def test_bad_rows_are_all_counted_or_skipped(tmp_path):
+    path = tmp_path / "fer2013.csv"
+    # A blank line must not shift the numbers of the lines that follow.
+    text = table_text().replace("\n3,", "\n\n9,")
+    path.write_text(text + "0,1 2 3,Training\n2,too,many,cells\n")
+    with pytest.raises(DataError, match=r"line 4: emotion .*\(and 2 more like it\); .*--skip-bad"):
+        read_fer2013(path)
+    faces = read_fer2013(path, skip_bad=True)
+    assert faces.labels.tolist() == [0, 6, 1]
+    np.testing.assert_array_equal(faces.images, IMAGES[[0, 2, 3]])
+    assert [line.split(": ")[0].split(", ")[1] for line in faces.skipped] == ["line 4", "line 7", "line 8"]
+
+
+def test_skipped_rows_keep_the_votes_of_the_others_in_step(tmp_path):
+    (tmp_path / "fer2013.csv").write_text(table_text().replace("\n3,", "\n9,"))
+    (tmp_path / "fer2013new.csv").write_text(ferplus_text(VOTES).replace("0,0,1,9,0,0", "0,0,1,x,0,0"))
+    faces = read_fer2013(tmp_path / "fer2013.csv", ferplus=tmp_path / "fer2013new.csv", skip_bad=True)
+    assert faces.labels.tolist() == [0, 6]
+    assert faces.votes.tolist() == [VOTES[0], VOTES[2]]
+    assert len(faces.skipped) == 2
+    assert "fer2013.csv, line 3" in faces.skipped[0]
+    assert "fer2013new.csv, line 5" in faces.skipped[1]
+
+
+def test_nothing_usable_is_an_error_however_bad_rows_are_treated(tmp_path):
+    path = tmp_path / "fer2013.csv"
+    path.write_text("emotion,pixels,Usage\n0,1 2 3,Training\n")
+    with pytest.raises(DataError, match="no usable face"):
+        read_fer2013(path, skip_bad=True)
+
+
+def test_a_tenth_of_every_class_is_held_out_where_there_is_no_validation():
+    labels = np.repeat([0, 3], [100, 50])
+    images = np.zeros((150, 48, 48), np.uint8)
+    faces = FaceImages(images, labels, np.full(150, "Training")).with_validation()
+    assert np.bincount(faces.split("PublicTest").labels).tolist() == [10, 0, 0, 5]
+    assert len(faces.split("Training")) == 135
+    assert faces.with_validation() is faces
+
+
 def test_missing_table(tmp_path):
     with pytest.raises(DataError, match="no such"):
         read_fer2013(tmp_path / "absent.csv")
@@ -100,6 +140,10 @@ def test_unreadable_picture_is_named(tmp_path):
     (tmp_path / "train" / "fear" / "broken.png").write_text("no picture")
     with pytest.raises(DataError, match=r"broken\.png"):
         read_fer2013(tmp_path)
+    cv2.imwrite(str(tmp_path / "train" / "fear" / "sound.png"), IMAGES[0])
+    faces = read_fer2013(tmp_path, skip_bad=True)
+    assert len(faces) == 1
+    assert "broken.png" in faces.skipped[0]
 
 
 def ferplus_text(votes) -> str:
