@@ -91,7 +91,13 @@ def main(
         print(json.dumps({name: rows[name]}), flush=True)
     _print_table(rows)
     reference = rows["FER+ votes"]
-    details = {"split": "PublicTest", "num": len(faces), "epochs": epochs, "widths": list(widths), "rows": rows}
+    details = {
+        "split": "PublicTest",
+        "num": len(faces),
+        "epochs": epochs,
+        "widths": list(widths),
+        "rows": rows,
+    }
     gain = reference["accuracy"] - rows["original labels alone"]["accuracy"]
     write_result("frame_ablations", gain, unit="accuracy gained by FER+ votes", details=details)
 

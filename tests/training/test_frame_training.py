@@ -1,11 +1,7 @@
 """Frame training: learns, resumes to the same weights, says what is wrong in one line."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,7 +17,6 @@ from emotemporal.training.distillation import teacher_probs
 from emotemporal.training.evaluation import evaluate_frames
 from emotemporal.training.frame import train_frame
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
 TINY = BackboneSpec(widths=(8, 16), depths=(1, 1), dropout=0.1)
 
 
@@ -104,29 +99,6 @@ def test_resuming_equals_not_stopping(toy_fer2013, tmp_path):
     assert expected.keys() == found.keys()
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=0, msg=name)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_two_processes_train_one_network_and_one_goes_on_from_it(toy_fer2013, tmp_path):
-    command = [sys.executable, str(TOOLS / "train_frame.py"), "--data", str(toy_fer2013)]
-    command += ["--backbone.widths", "[8,16]", "--backbone.depths", "[1,1]", "--run.folder", str(tmp_path)]
-    command += ["--run.accelerator", "cpu", "--run.precision", "32-true", "--optim.batch_size", "16"]
-    command += ["--optim.lr", "0.05", "--optim.ema_decay", "0.8", "--optim.epochs", "10"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-
-    def run(*more: str) -> list[str]:
-        found = subprocess.run(
-            [*command, *more], capture_output=True, text=True, env=environment, timeout=250, check=False
-        )
-        assert found.returncode == 0, found.stderr
-        return [line for line in found.stdout.splitlines() if line.startswith(("epoch", "resuming"))]
-
-    lines = run("--run.devices", "2")
-    assert [line.split(":")[0] for line in lines] == [f"epoch {i}" for i in range(1, 11)]
-    faces = read_fer2013(toy_fer2013).split("PublicTest")
-    assert evaluate_frames(load_checkpoint(tmp_path / "best.safetensors"), faces)["accuracy"] > 0.4
-    assert run("--run.devices", "1") == ["resuming after epoch 10 of 10"]
 
 
 def test_a_loss_that_is_no_number_stops_with_the_last_state_kept(toy_fer2013, tmp_path):
