@@ -91,6 +91,9 @@ class FrameConfig:
     """FER2013 as a csv (plain, .gz, .xz) or class folders."""
     ferplus: Path | None = None
     """FER+'s `fer2013new.csv`: adds its votes as a second, soft target."""
+    label_set: Literal["fer7", "fer6", "binary"] = "fer7"
+    """The emotions learnt: with `fer6` disgust counts as angry, with `binary` only happy and sad faces are
+    used."""
     data_name: str = "own faces"
     """Name and source of the faces, for the checkpoint's header."""
     licence: str = "unknown"
