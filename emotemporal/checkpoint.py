@@ -16,8 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from emotemporal.errors import CheckpointError, OutputError
+from emotemporal.errors import CheckpointError, DataError, OutputError, UsageError
 from emotemporal.files import replacing
+from emotemporal.labels import LABEL_SETS, LabelMap
 from emotemporal.models.backbone import build_backbone
 from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.models.specs import BackboneSpec, HeadSpec
@@ -42,6 +43,8 @@ class CheckpointHeader:
     backbone: BackboneSpec
     temperature: float
     """Divides the frame logits before they become probabilities."""
+    temperatures: Mapping[str, float] = field(default_factory=dict)
+    """The same for the other classifiers on the embedding, by name; 1 for one without an entry."""
     head: HeadSpec | None = None
     """Of a clip checkpoint."""
     trained_labels: tuple[str, ...] = ()
@@ -63,6 +66,20 @@ class CheckpointHeader:
         unknown = set(self.trained_labels) - set(self.labels)
         if unknown:
             raise ValueError(f"trained_labels {sorted(unknown)} are not among the labels")
+        unknown = set(self.temperatures) - set(list(self.backbone.label_sets)[1:])
+        if unknown:
+            raise ValueError(f"temperatures {sorted(unknown)} are not of other classifiers of the network")
+
+    @property
+    def main_classifier(self) -> str:
+        """Name of the classifier that `labels` and a head's evidence come from."""
+        return next(iter(self.backbone.label_sets))
+
+    def temperature_of(self, classifier: str) -> float:
+        """Return what divides the logits of one of the network's classifiers."""
+        if classifier == self.main_classifier:
+            return self.temperature
+        return self.temperatures.get(classifier, 1.0)
 
     def to_json(self) -> str:
         return json.dumps({"format_version": FORMAT_VERSION, **asdict(self)})
@@ -154,17 +171,53 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def build_classifier(checkpoint: Checkpoint, *, device: torch.device | str = "cpu") -> EmotionClassifier:
+def choose_labels(checkpoint: Checkpoint, label_set: str | None) -> tuple[str, LabelMap]:
+    """Find what a set of labels is made from.
+
+    Args:
+        checkpoint: whose frame network looks at the faces.
+        label_set: one of `LABEL_SETS`; None for the checkpoint's own labels.
+    Returns: name of the frame network's classifier, and the map from its emotions to the set.
+    Raises:
+        UsageError: there is no such set, or this network cannot tell its emotions.
+    """
+    header = checkpoint.header
+    if label_set is None:
+        return header.main_classifier, LabelMap.between(header.labels, header.labels)
+    if label_set not in LABEL_SETS:
+        raise UsageError(f"label set '{label_set}' is unknown, expected one of {', '.join(LABEL_SETS)}")
+    classifier = "ferplus8" if label_set == "ferplus" else header.main_classifier
+    if classifier not in header.backbone.label_sets:
+        known = ", ".join(header.backbone.label_sets)
+        raise UsageError(
+            f"--labels {label_set}: {checkpoint.path} has no classifier {classifier}, only {known}; "
+            "choose other labels or another checkpoint"
+        )
+    try:
+        return classifier, LabelMap.between(header.backbone.label_sets[classifier], LABEL_SETS[label_set])
+    except DataError as error:
+        raise UsageError(f"--labels {label_set}: {error}, which {checkpoint.path} was trained on") from error
+
+
+def build_classifier(
+    checkpoint: Checkpoint, *, classifier: str | None = None, device: torch.device | str = "cpu"
+) -> EmotionClassifier:
     """Build a checkpoint's networks from its dimensions and fill them with its tensors.
 
+    Args:
+        checkpoint: the weights.
+        classifier: which of the frame network's classifiers gives the evidence; None for the main one. A
+            head is built for the main one alone, whose evidence it was trained on.
+        device: where the networks run.
     Raises:
         CheckpointError: names or shapes do not fit the dimensions in the header.
     """
     header = checkpoint.header
     backbone = build_backbone(header.backbone)
     _fill(backbone, checkpoint, "backbone.")
+    classifier = classifier or header.main_classifier
     head = None
-    if header.head is not None:
+    if header.head is not None and classifier == header.main_classifier:
         head = TemporalHead(
             header.head,
             embedding_dim=backbone.embedding_dim,
@@ -174,8 +227,9 @@ def build_classifier(checkpoint: Checkpoint, *, device: torch.device | str = "cp
         _fill(head, checkpoint, "head.")
     return EmotionClassifier(
         backbone,
-        labels=header.labels,
-        temperature=header.temperature,
+        labels=header.backbone.label_sets[classifier],
+        temperature=header.temperature_of(classifier),
+        label_set=classifier,
         head=head,
         head_temperature=header.head_temperature,
         device=device,

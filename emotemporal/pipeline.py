@@ -12,7 +12,13 @@ import numpy as np
 import torch
 
 from emotemporal import __version__
-from emotemporal.checkpoint import Checkpoint, build_classifier, default_checkpoint, load_checkpoint
+from emotemporal.checkpoint import (
+    Checkpoint,
+    build_classifier,
+    choose_labels,
+    default_checkpoint,
+    load_checkpoint,
+)
 from emotemporal.errors import UsageError
 from emotemporal.faces.align import align_faces
 from emotemporal.faces.detector import FaceDetector, MtcnnDetector
@@ -95,6 +101,12 @@ class EmotionPipeline:
         checkpoint: the weights.
         device: where the networks run.
         detector: finds faces; MTCNN where none is given.
+        labels: the set that everything is told in: `fer7`, `fer6` (disgust counts as angry), `ferplus` (with
+            contempt, by the frame network's second classifier; a temporal head does not work on that) or
+            `binary` (happy or sad); None for the checkpoint's own. Probabilities are merged after
+            calibration and the head, before aggregation and smoothing.
+    Raises:
+        UsageError: the checkpoint cannot tell those labels.
     """
 
     def __init__(
@@ -103,26 +115,35 @@ class EmotionPipeline:
         *,
         device: torch.device | str = "cpu",
         detector: FaceDetector | None = None,
+        labels: str | None = None,
     ) -> None:
+        source, self._label_map = choose_labels(checkpoint, labels)
         self.checkpoint = checkpoint
+        self.label_set = labels or source
         self.device = torch.device(device)
-        self.classifier: EmotionClassifier = build_classifier(checkpoint, device=self.device)
+        self.classifier: EmotionClassifier = build_classifier(
+            checkpoint, classifier=source, device=self.device
+        )
         self.detector = MtcnnDetector(device=str(self.device)) if detector is None else detector
 
     @classmethod
-    def load(cls, checkpoint: str | Path | None = None, device: str = "auto") -> EmotionPipeline:
-        """Load a checkpoint file, or the shipped one.
+    def load(
+        cls, checkpoint: str | Path | None = None, device: str = "auto", *, labels: str | None = None
+    ) -> EmotionPipeline:
+        """Load a checkpoint file, or the shipped one; `labels` names the set to tell emotions in.
 
         Raises:
             CheckpointError: it is missing, damaged or none.
-            UsageError: the device is not there.
+            UsageError: the device is not there, or the checkpoint cannot tell those labels.
         """
         chosen = choose_device(device)
-        return cls(load_checkpoint(default_checkpoint() if checkpoint is None else checkpoint), device=chosen)
+        path = default_checkpoint() if checkpoint is None else checkpoint
+        return cls(load_checkpoint(path), device=chosen, labels=labels)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return self.classifier.labels
+        """The emotions of every result, in the order of its probabilities."""
+        return self._label_map.target
 
     def analyze(
         self, path: str | Path, *, smooth: Smoothing = "hmm", on_progress: Progress = _silent
@@ -160,6 +181,11 @@ class EmotionPipeline:
         evidence.clear()
         if not tracks:
             warnings.append("no face was found in any frame")
+        if header.head is not None and self.classifier.head is None:
+            warnings.append(
+                f"the temporal head works on {header.main_classifier}, not on {self.label_set}: "
+                "clip labels are by sum and vote"
+            )
         return VideoAnalysis(
             info=info,
             labels=self.labels,
@@ -169,6 +195,7 @@ class EmotionPipeline:
             timelines=tuple(timelines),
             checkpoint=self.checkpoint.identity(),
             settings={
+                "label_set": self.label_set,
                 "smooth": smooth,
                 "decoder": decoder,
                 "device": self.device.type,
@@ -189,11 +216,13 @@ class EmotionPipeline:
             np.concatenate([part.log_probs for _, part in parts])[seen],
         )
         seconds = track.pts_seconds[track.seen]
-        probs = np.exp(evidence.log_probs)
+        merge = self._label_map.merge_probs
+        probs = merge(np.exp(evidence.log_probs))
         clip: dict[str, ClipResult] = {}
         temporal = probs
         if self.classifier.head is not None:
             temporal, clip_probs = self.classifier.classify_sequence(evidence, seconds)
+            temporal, clip_probs = merge(temporal), merge(clip_probs)
             clip["head"] = result_from_probs(clip_probs, self.labels)
         clip["sum"] = aggregate_sum(probs, self.labels)
         clip["vote"] = aggregate_vote(probs, self.labels)

@@ -12,11 +12,12 @@ from safetensors.torch import save_file
 from emotemporal.checkpoint import (
     CheckpointHeader,
     build_classifier,
+    default_checkpoint,
     load_checkpoint,
     save_checkpoint,
 )
 from emotemporal.errors import CheckpointError, OutputError
-from emotemporal.labels import FER7
+from emotemporal.labels import FER7, FERPLUS8
 from emotemporal.models.backbone import build_backbone
 from emotemporal.models.specs import BackboneSpec, HeadSpec
 from emotemporal.models.temporal import TemporalHead
@@ -61,6 +62,35 @@ def test_round_trip(tmp_path, tensors):
         classifier.classify_crops(crops).log_probs, again.classify_crops(crops).log_probs
     )
     assert [child.name for child in tmp_path.iterdir()] == ["tiny.safetensors"]
+
+
+def test_each_classifier_has_its_temperature(tmp_path):
+    spec = replace(SPEC, label_sets={"fer7": FER7, "ferplus8": FERPLUS8})
+    header = replace(HEADER, backbone=spec, temperatures={"ferplus8": 0.7})
+    loaded = CheckpointHeader.from_json(header.to_json())
+    assert loaded.temperature_of("fer7") == 1.5
+    assert loaded.temperature_of("ferplus8") == 0.7
+    for wrong in ("fer7", "fer9"):
+        with pytest.raises(ValueError, match=f"temperatures .'{wrong}'"):
+            replace(header, temperatures={wrong: 0.7})
+
+
+def test_a_header_from_before_the_second_temperature_still_loads(tmp_path):
+    spec = replace(SPEC, label_sets={"fer7": FER7, "ferplus8": FERPLUS8})
+    values = json.loads(replace(HEADER, backbone=spec).to_json())
+    del values["temperatures"]
+    loaded = CheckpointHeader.from_json(json.dumps(values))
+    assert loaded.temperature_of("fer7") == 1.5
+    assert loaded.temperature_of("ferplus8") == 1.0
+
+
+def test_the_shipped_checkpoint_has_both_classifiers():
+    shipped = load_checkpoint(default_checkpoint())
+    assert build_classifier(shipped).labels == FER7
+    second = build_classifier(shipped, classifier="ferplus8")
+    assert second.labels == FERPLUS8
+    assert second.head is None
+    assert second.temperature == shipped.header.temperature_of("ferplus8")
 
 
 def write_garbage(path, tensors):

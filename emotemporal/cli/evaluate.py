@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 
 from emotemporal.cli.common import EXIT_OK, guarded, make_parser
 from emotemporal.errors import UsageError
+from emotemporal.labels import LABEL_SETS
 
 if TYPE_CHECKING:
     from emotemporal.checkpoint import Checkpoint
@@ -33,7 +34,10 @@ def _parser() -> ArgumentParser:
         "--protocol", choices=_PROTOCOLS, help="fer2013 for a csv with pixels, clips for everything else"
     )
     parser.add_argument(
-        "--labels", choices=["fer2013", "ferplus"], help="of FER2013's faces: its own by default"
+        "--labels",
+        choices=["fer2013", *LABEL_SETS],
+        help="the emotions to tell apart, the checkpoint's own by default; items that show none of them are "
+        "left out and counted; fer2013 is fer7, ferplus is for FER2013's faces",
     )
     parser.add_argument("--split", type=str, help="PrivateTest by default for FER2013, else all clips")
     parser.add_argument("--flip", action="store_true", help="average each face with its mirror image")
@@ -62,10 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "checkpoint": checkpoint.identity(),
         "data": str(data),
     }
+    label_set = "fer7" if options.labels == "fer2013" else options.labels
     if protocol == "clips":
-        document |= _evaluate_clips(checkpoint, data, options)
+        document |= _evaluate_clips(checkpoint, data, label_set, options)
     else:
-        document |= _evaluate_faces(checkpoint, data, options, protocol)
+        label_set = "ferplus" if protocol == "ferplus" else label_set
+        document |= _evaluate_faces(checkpoint, data, label_set, options)
     if options.json:
         print(json.dumps(document))
     else:
@@ -77,9 +83,10 @@ def _protocol_of(data: Path, options: Any) -> str:
     """Return what is to be measured: as asked, or as the data are; flags that do not fit are refused."""
     from emotemporal.datasets.fer2013 import is_fer2013
 
-    faces = options.labels or "fer2013"
+    faces = "ferplus" if options.labels == "ferplus" else "fer2013"
     protocol = options.protocol or (faces if is_fer2013(data) else "clips")
-    if options.labels not in (None, protocol):
+    # FER+'s annotators are another truth; every other set is made from FER2013's own labels.
+    if options.labels is not None and (options.labels == "ferplus") != (protocol == "ferplus"):
         raise UsageError(f"--labels {options.labels} does not go with --protocol {protocol}")
     if protocol == "clips" and options.flip:
         raise UsageError("--flip is for FER2013's faces, not for clips")
@@ -88,41 +95,54 @@ def _protocol_of(data: Path, options: Any) -> str:
     return protocol
 
 
-def _evaluate_faces(checkpoint: "Checkpoint", data: Path, options: Any, protocol: str) -> dict[str, Any]:
+def _evaluate_faces(
+    checkpoint: "Checkpoint", data: Path, label_set: str | None, options: Any
+) -> dict[str, Any]:
     from emotemporal.datasets.fer2013 import read_fer2013
     from emotemporal.pipeline import choose_device
     from emotemporal.training.evaluation import evaluate_frames
 
-    votes = data.parent / "fer2013new.csv" if protocol == "ferplus" else None
+    votes = data.parent / "fer2013new.csv" if label_set == "ferplus" else None
     split = options.split or "PrivateTest"
     faces = read_fer2013(data, ferplus=votes, skip_bad=options.skip_bad).split(split)
     if faces.skipped:
         print(f"warning: skipped {len(faces.skipped)}, the first: {faces.skipped[0]}", file=sys.stderr)
     device = choose_device(options.device).type
-    found = evaluate_frames(checkpoint, faces, labels=protocol, flip=options.flip, device=device)
-    return {"split": split, "flip": options.flip, "num_skipped": len(faces.skipped), **found}
+    found = evaluate_frames(checkpoint, faces, labels=label_set, flip=options.flip, device=device)
+    label_set = label_set or checkpoint.header.main_classifier
+    how = {"split": split, "flip": options.flip, "label_set": label_set}
+    return {**how, "num_skipped": len(faces.skipped), **found}
 
 
-def _evaluate_clips(checkpoint: "Checkpoint", data: Path, options: Any) -> dict[str, Any]:
-    from emotemporal.checkpoint import build_classifier
+def _evaluate_clips(
+    checkpoint: "Checkpoint", data: Path, label_set: str | None, options: Any
+) -> dict[str, Any]:
+    from emotemporal.checkpoint import build_classifier, choose_labels
     from emotemporal.datasets.sequences import load_sequences
     from emotemporal.labelling.aggregation import AGGREGATIONS
     from emotemporal.pipeline import choose_device
     from emotemporal.training.evaluation import clip_report, predict_clips, write_predictions
 
-    classifier = build_classifier(checkpoint, device=choose_device(options.device))
+    source, label_map = choose_labels(checkpoint, label_set)
+    classifier = build_classifier(checkpoint, classifier=source, device=choose_device(options.device))
+    splits = [options.split] if options.split else []
+    # Only a set that was asked for leaves clips out: without, a label the network does not know is an error.
+    emotions = label_map.target if label_set else ()
     with tempfile.TemporaryDirectory() as temporary:
         store = _open_or_extract(checkpoint, data, Path(temporary), options.device)
-        clips = load_sequences(store, classifier, splits=[options.split] if options.split else ())
-    predictions = predict_clips(classifier, clips)
+        clips = load_sequences(store, classifier, splits=splits, emotions=emotions)
+        num_all = sum(not splits or row.split in splits for row in store.read_index())
+    predictions = predict_clips(classifier, clips, label_map=label_map)
     if options.predictions:
-        write_predictions(options.predictions, predictions, classifier.labels)
+        write_predictions(options.predictions, predictions, label_map.target)
     aggregations = AGGREGATIONS if classifier.head is not None else ("sum", "vote")
-    report = clip_report(predictions, classifier.labels, aggregations)
+    report = clip_report(predictions, label_map.target, aggregations)
     return {
         "split": options.split or "all",
+        "label_set": label_set or source,
         "num": report["num"],
-        "labels": list(classifier.labels),
+        "num_left_out": num_all - report["num"],
+        "labels": list(label_map.target),
         **report["aggregations"],
     }
 
@@ -160,7 +180,10 @@ def _print_report(document: dict[str, Any]) -> None:
     from emotemporal.labelling.aggregation import AGGREGATIONS
 
     console = Console(soft_wrap=True)
-    console.print(f"{document['protocol']} · {document['split']} · {document['num']} items", highlight=False)
+    facts = [document["protocol"], document["split"], document["label_set"], f"{document['num']} items"]
+    if document["num_left_out"]:
+        facts.append(f"{document['num_left_out']} left out")
+    console.print(" · ".join(facts), highlight=False)
     columns = {name: document[name] for name in AGGREGATIONS if name in document} or {"frames": document}
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")

@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser
 from emotemporal.cli.common import EXIT_FAILED, EXIT_OK, guarded, make_parser, progress_bar
 from emotemporal.datasets.manifest import VIDEO_SUFFIXES
 from emotemporal.errors import CheckpointError, EmotemporalError, UsageError
+from emotemporal.labels import LABEL_SETS
 from emotemporal.structures import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ def _parser() -> ArgumentParser:
         choices=["head", "sum", "vote"],
         help="the clip label shown first: head where there is one",
     )
+    parser.add_argument(
+        "--labels",
+        choices=list(LABEL_SETS),
+        help="the emotions to tell apart, the checkpoint's own by default: fer6 counts disgust as angry, "
+        "ferplus adds contempt, binary is happy or sad",
+    )
     parser.add_argument("--smooth", choices=["hmm", "ema", "none"], default="hmm", help="of the frame labels")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
@@ -56,11 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from emotemporal.pipeline import EmotionPipeline
 
     try:
-        pipeline = EmotionPipeline.load(options.checkpoint, options.device)
+        pipeline = EmotionPipeline.load(options.checkpoint, options.device, labels=options.labels)
     except CheckpointError as error:
         raise UsageError(f"--checkpoint: {error}" if options.checkpoint else str(error)) from error
     aggregate = options.aggregate or ("head" if pipeline.classifier.head is not None else "sum")
     if aggregate == "head" and pipeline.classifier.head is None:
+        if pipeline.checkpoint.header.head is not None:
+            raise UsageError(
+                f"--aggregate head: the head does not work on --labels {options.labels}, use sum or vote"
+            )
         raise UsageError(f"--aggregate head: {pipeline.checkpoint.path} is a frame network, use sum or vote")
 
     documents = []

@@ -7,6 +7,7 @@ import numpy as np
 
 from emotemporal.datasets.crops import CropStore
 from emotemporal.errors import DataError
+from emotemporal.labels import counts_as
 from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
 from emotemporal.structures import ClipBatch
 
@@ -33,6 +34,7 @@ def load_sequences(
     *,
     subjects: Sequence[str] = (),
     splits: Sequence[str] = (),
+    emotions: Sequence[str] = (),
 ) -> list[ClipSequence]:
     """Run the frame network over every clip of a store.
 
@@ -41,6 +43,7 @@ def load_sequences(
         classifier: the frame network.
         subjects: only these people; empty means all.
         splits: only clips of these splits; empty means all.
+        emotions: only clips that show these or what counts as one of them; empty means all.
     Raises:
         DataError: a label is not among the classifier's, or no clip is left.
     """
@@ -48,7 +51,10 @@ def load_sequences(
     for row in store.read_index():
         if (subjects and row.subject not in subjects) or (splits and row.split not in splits):
             continue
-        if row.label not in classifier.labels:
+        if emotions and counts_as(row.label, emotions) is None:
+            continue
+        emotion = counts_as(row.label, classifier.labels)
+        if emotion is None:
             raise DataError(
                 f"{store.folder}: clip {row.clip_id} shows '{row.label}', "
                 f"the frame network knows {', '.join(classifier.labels)}"
@@ -64,10 +70,10 @@ def load_sequences(
                 for part in (slice(0, half), slice(half, None))
             )
         seconds = np.zeros(0) if crops is None else crops.pts_seconds
-        label = classifier.labels.index(row.label)
+        label = classifier.labels.index(emotion)
         found.append(ClipSequence(row.clip_id, label, row.subject, seconds, views))
     if not found:
-        wanted = ", ".join([*subjects, *splits])
+        wanted = ", ".join([*subjects, *splits, *emotions])
         raise DataError(f"{store.folder}: no clips" + (f" of {wanted}" if wanted else ""))
     return found
 

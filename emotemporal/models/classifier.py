@@ -32,9 +32,10 @@ class EmotionClassifier:
     """A frame network with its calibration and, in a clip checkpoint, a temporal head.
 
     Args:
-        backbone: frame network; its first label set is the one predicted.
+        backbone: frame network.
         labels: the C emotions.
         temperature: divides the frame logits.
+        label_set: which of the frame network's classifiers is asked; None for the first.
         head: temporal head, or None.
         head_temperature: flattens what the head made of the evidence, among the emotions it was trained on
             and as far as it was trusted.
@@ -47,6 +48,7 @@ class EmotionClassifier:
         *,
         labels: Sequence[str],
         temperature: float,
+        label_set: str | None = None,
         head: TemporalHead | None = None,
         head_temperature: float = 1.0,
         device: torch.device | str = "cpu",
@@ -57,7 +59,7 @@ class EmotionClassifier:
         self.labels = tuple(labels)
         self.temperature = temperature
         self.head_temperature = head_temperature
-        self._label_set = next(iter(backbone.classifiers))
+        self._label_set = label_set or next(iter(backbone.classifiers))
 
     def classify_crops(self, crops: np.ndarray) -> FrameEvidence:
         """Run the frame network.

@@ -93,6 +93,9 @@ class FrameConfig:
     """FER+'s `fer2013new.csv`: adds its votes as a second, soft target."""
     skip_bad: bool = False
     """Leave malformed rows and unreadable pictures out, and count them, rather than stop."""
+    label_set: Literal["fer7", "fer6", "binary"] = "fer7"
+    """The emotions learnt: with `fer6` disgust counts as angry, with `binary` only happy and sad faces are
+    used."""
     data_name: str = "own faces"
     """Name and source of the faces, for the checkpoint's header."""
     licence: str = "unknown"

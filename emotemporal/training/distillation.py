@@ -44,7 +44,6 @@ def teacher_probs(
         for view in views:
             logits = run_backbone(classifier.backbone, view, device=device)
             for name, sums in total.items():
-                temperature = checkpoint.header.temperature if name == "fer7" else 1.0
-                sums += softmax(logits[name] / temperature, axis=1)
+                sums += softmax(logits[name] / checkpoint.header.temperature_of(name), axis=1)
     count = len(teachers) * len(views)
     return {name: (sums / count).astype(np.float32) for name, sums in total.items()}

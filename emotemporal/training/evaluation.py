@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax
 
-from emotemporal.checkpoint import Checkpoint, build_classifier
+from emotemporal.checkpoint import Checkpoint, build_classifier, choose_labels
 from emotemporal.datasets.fer2013 import FaceImages, ferplus_majority
 from emotemporal.datasets.sequences import ClipSequence
-from emotemporal.errors import DataError, UsageError
+from emotemporal.errors import DataError
 from emotemporal.files import replacing
 from emotemporal.labelling.aggregation import AGGREGATIONS, aggregate_sum, aggregate_vote
-from emotemporal.labels import FERPLUS8
-from emotemporal.models.classifier import EmotionClassifier, run_backbone
+from emotemporal.labels import FER7, FERPLUS8, LabelMap
+from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.training.metrics import accuracy_interval, classification_metrics
 
 
@@ -52,22 +51,34 @@ class ClipPrediction:
         return cls(**{**values, "probs": probs})
 
 
-def predict_clips(classifier: EmotionClassifier, clips: Sequence[ClipSequence]) -> list[ClipPrediction]:
-    """Label clips by every aggregation the classifier has."""
-    labels = classifier.labels
+def predict_clips(
+    classifier: EmotionClassifier, clips: Sequence[ClipSequence], *, label_map: LabelMap | None = None
+) -> list[ClipPrediction]:
+    """Label clips by every aggregation the classifier has.
+
+    Args:
+        classifier: the networks.
+        clips: labelled in the classifier's emotions.
+        label_map: from these to the emotions to predict, for truth and probabilities alike; None keeps them.
+    """
+    if label_map is None:
+        label_map = LabelMap.between(classifier.labels, classifier.labels)
+    labels = label_map.target
     predictions = []
     for clip in clips:
         winners: dict[str, int] = {}
         probs: dict[str, np.ndarray] = {}
         if len(clip):
-            frames = np.exp(clip.views[0].log_probs)
+            frames = label_map.merge_probs(np.exp(clip.views[0].log_probs))
             if classifier.head is not None:
-                _, probs["head"] = classifier.classify_sequence(clip.views[0], clip.pts_seconds)
+                _, of_clip = classifier.classify_sequence(clip.views[0], clip.pts_seconds)
+                probs["head"] = label_map.merge_probs(of_clip)
                 winners["head"] = int(probs["head"].argmax())
             for name, aggregate in (("sum", aggregate_sum), ("vote", aggregate_vote)):
                 result = aggregate(frames, labels)
                 winners[name], probs[name] = labels.index(result.emotion), result.probs
-        predictions.append(ClipPrediction(clip.clip_id, clip.subject, clip.label, winners, probs))
+        label = label_map.positions[clip.label]
+        predictions.append(ClipPrediction(clip.clip_id, clip.subject, label, winners, probs))
     return predictions
 
 
@@ -122,7 +133,7 @@ def evaluate_frames(
     checkpoint: Checkpoint,
     faces: FaceImages,
     *,
-    labels: str = "fer2013",
+    labels: str | None = None,
     flip: bool = False,
     device: str = "cpu",
 ) -> dict[str, Any]:
@@ -131,31 +142,32 @@ def evaluate_frames(
     Args:
         checkpoint: frame or clip checkpoint.
         faces: of one split.
-        labels: `fer2013` for the original labels, `ferplus` for the majority of FER+'s annotators.
+        labels: one of `labels.LABEL_SETS`, or `fer2013` for `fer7`; None for the checkpoint's own. Truth
+            is the original label, for `ferplus` what the majority of FER+'s annotators say.
         flip: average the probabilities with those of the mirrored picture.
+    Returns: what `classification_metrics` does, and `num_left_out`: faces whose truth is not in the set.
     Raises:
-        DataError: the votes are not there.
-        UsageError: the network was not trained on those labels.
+        DataError: the votes are not there, or no face is left.
+        UsageError: the network cannot tell those labels.
     """
-    classifier = build_classifier(checkpoint, device=device)
-    if labels == "ferplus":
+    name, label_map = choose_labels(checkpoint, "fer7" if labels == "fer2013" else labels)
+    names = label_map.target
+    if name == "ferplus8":
         if faces.votes is None:
             raise DataError("--labels ferplus needs fer2013new.csv beside the FER2013 table")
-        truth, name, names = ferplus_majority(faces.votes), "ferplus8", FERPLUS8
-        faces = FaceImages(faces.images[truth >= 0], truth[truth >= 0], faces.splits[truth >= 0])
+        truth = LabelMap.between(FERPLUS8, names).map_labels(ferplus_majority(faces.votes))
     else:
-        name, names = "fer7", checkpoint.header.labels
-    if name not in checkpoint.header.backbone.label_sets:
-        known = ", ".join(checkpoint.header.backbone.label_sets)
-        raise UsageError(f"{checkpoint.path}: was not trained on label set {name}, has {known}")
-    # The temperature was fitted for the original labels.
-    temperature = classifier.temperature if name == "fer7" else 1.0
-    views = [faces.images, faces.images[:, :, ::-1].copy()] if flip else [faces.images]
-    probs = np.mean(
-        [
-            np.exp(log_softmax(run_backbone(classifier.backbone, view, device=device)[name] / temperature, 1))
-            for view in views
-        ],
-        axis=0,
+        truth = LabelMap.between(FER7, names).map_labels(faces.labels)
+    kept = truth >= 0
+    if not kept.any():
+        raise DataError(f"none of {len(faces)} faces shows {', '.join(names)}")
+    truth, images = truth[kept], faces.images[kept]
+    classifier = build_classifier(checkpoint, classifier=name, device=device)
+    views = [images, images[:, :, ::-1].copy()] if flip else [images]
+    probs = label_map.merge_probs(
+        np.mean([np.exp(classifier.classify_crops(view).log_probs) for view in views], axis=0)
     )
-    return classification_metrics(faces.labels, probs.argmax(1), probs, names)
+    return {
+        **classification_metrics(truth, probs.argmax(1), probs, names),
+        "num_left_out": int(np.sum(~kept)),
+    }

@@ -1,5 +1,6 @@
 """A clip checkpoint of tiny, untrained networks, and a short clip with faces."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from emotemporal.checkpoint import CheckpointHeader, save_checkpoint
-from emotemporal.labels import FER7
+from emotemporal.labels import FER7, FERPLUS8
 from emotemporal.models.backbone import build_backbone
 from emotemporal.models.specs import BackboneSpec, HeadSpec
 from emotemporal.models.temporal import TemporalHead
@@ -30,6 +31,30 @@ def tiny_clip_checkpoint(tmp_path_factory) -> Path:
         labels=FER7,
         backbone=SPEC,
         temperature=1.0,
+        head=HEAD,
+        trained_labels=FER7,
+        licence="test",
+    )
+    save_checkpoint(path, header, tensors)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_ferplus_checkpoint(tmp_path_factory) -> Path:
+    """A clip checkpoint whose frame network has FER+'s classifier besides."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny_ferplus.safetensors"
+    spec = replace(SPEC, label_sets={"fer7": FER7, "ferplus8": FERPLUS8})
+    head = TemporalHead(HEAD, embedding_dim=16, num_classes=7, trained_classes=range(7))
+    tensors = {f"backbone.{k}": v for k, v in build_backbone(spec).state_dict().items()}
+    tensors |= {f"head.{k}": v for k, v in head.state_dict().items()}
+    header = CheckpointHeader(
+        kind="clip",
+        name="tiny",
+        labels=FER7,
+        backbone=spec,
+        temperature=1.0,
+        temperatures={"ferplus8": 0.5},
         head=HEAD,
         trained_labels=FER7,
         licence="test",

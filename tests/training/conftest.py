@@ -38,6 +38,23 @@ def toy_fer2013(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def toy_ferplus(toy_fer2013) -> Path:
+    """FER+ votes beside the toy faces: all ten agree, but on every fifth face there is no majority."""
+    columns = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+    order = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+    lines = [",".join(["Usage", "Image name", *columns, "unknown", "NF"])]
+    for i, row in enumerate(toy_fer2013.read_text().splitlines()[1:]):
+        label, _, split = row.split(",")
+        votes = [10 if name == order[int(label)] else 0 for name in columns]
+        if i % 5 == 0:
+            votes = [5, 5, 0, 0, 0, 0, 0, 0]
+        lines.append(",".join([split, "", *map(str, votes), "0", "0"]))
+    path = toy_fer2013.parent / "fer2013new.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
 def frame_checkpoint(tmp_path_factory) -> Path:
     """An untrained frame network."""
     import torch

@@ -6,16 +6,20 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy.special import softmax
 
-from emotemporal.checkpoint import load_checkpoint
-from emotemporal.datasets.fer2013 import read_fer2013
+from emotemporal.checkpoint import build_classifier, load_checkpoint
+from emotemporal.datasets.fer2013 import ferplus_majority, read_fer2013
 from emotemporal.errors import DataError, TrainingError, UsageError
-from emotemporal.labels import FER7, FERPLUS8
+from emotemporal.labelling.calibration import fit_temperature
+from emotemporal.labels import FER7, FERPLUS8, LABEL_SETS
+from emotemporal.models.classifier import run_backbone
 from emotemporal.models.specs import BackboneSpec
 from emotemporal.training.config import AugmentationConfig, FrameConfig, OptimConfig, RunConfig
 from emotemporal.training.distillation import teacher_probs
 from emotemporal.training.evaluation import evaluate_frames
 from emotemporal.training.frame import train_frame
+from emotemporal.training.metrics import calibration_error
 
 TINY = BackboneSpec(widths=(8, 16), depths=(1, 1), dropout=0.1)
 
@@ -42,6 +46,48 @@ def test_learns_and_saves_what_evaluation_finds(toy_fer2013, tmp_path):
     assert [record["epoch"] for record in records] == list(range(1, 13))
     assert checkpoint.header.temperature > 0
     assert list(tmp_path.glob("events.*"))
+
+
+def test_the_second_classifier_is_calibrated_to_the_majority(toy_fer2013, toy_ferplus, tmp_path):
+    config = replace(make_config(toy_fer2013, tmp_path, epochs=12), ferplus=toy_ferplus)
+    checkpoint = load_checkpoint(train_frame(config, on_line=lambda line: None))
+    faces = read_fer2013(toy_fer2013, ferplus=toy_ferplus).split("PublicTest")
+    majority = ferplus_majority(faces.votes)
+    clear = majority >= 0
+    assert 0 < clear.sum() < len(faces)
+    logits = run_backbone(build_classifier(checkpoint).backbone, faces.images[clear])["ferplus8"]
+    expected = fit_temperature(logits, majority[clear])
+    # The weights were stored in half precision since.
+    assert checkpoint.header.temperatures == {"ferplus8": pytest.approx(expected, rel=0.05)}
+    tempered = logits / checkpoint.header.temperatures["ferplus8"]
+    found = evaluate_frames(checkpoint, faces, labels="ferplus")
+    assert found["ece"] == pytest.approx(
+        calibration_error(softmax(tempered, axis=1), majority[clear]), abs=1e-3
+    )
+    assert found["num_left_out"] == (~clear).sum()
+
+
+@pytest.mark.parametrize(("label_set", "num"), [("fer6", 21), ("binary", 6)])
+def test_a_reduced_set_can_be_learnt(toy_fer2013, tmp_path, label_set, num):
+    config = replace(make_config(toy_fer2013, tmp_path, epochs=20), label_set=label_set)
+    checkpoint = load_checkpoint(train_frame(config, on_line=lambda line: None))
+    assert checkpoint.header.labels == LABEL_SETS[label_set]
+    assert dict(checkpoint.header.backbone.label_sets) == {label_set: LABEL_SETS[label_set]}
+    faces = read_fer2013(toy_fer2013).split("PublicTest")
+    found = evaluate_frames(checkpoint, faces)
+    assert (found["num"], found["num_left_out"]) == (num, 21 - num)
+    assert found["accuracy"] > 0.8
+    with pytest.raises(UsageError, match="disgust"):
+        evaluate_frames(checkpoint, faces, labels="fer7")
+
+
+def test_a_split_without_the_set_is_refused(toy_fer2013, tmp_path):
+    table = tmp_path / "fer2013.csv"
+    lines = toy_fer2013.read_text().splitlines()
+    table.write_text("\n".join([lines[0], *(line for line in lines[1:] if line[0] not in "34")]) + "\n")
+    config = replace(make_config(table, tmp_path / "run"), label_set="binary")
+    with pytest.raises(DataError, match="none of 60 Training faces shows an emotion of binary"):
+        train_frame(config, on_line=lambda line: None)
 
 
 def test_starting_from_other_weights(toy_fer2013, tmp_path):
