@@ -13,7 +13,7 @@ import torch
 
 from emotemporal import __version__
 from emotemporal.checkpoint import Checkpoint, build_classifier, default_checkpoint, load_checkpoint
-from emotemporal.errors import UsageError
+from emotemporal.errors import CheckpointError, UsageError
 from emotemporal.faces.align import align_faces
 from emotemporal.faces.detector import FaceDetector, MtcnnDetector
 from emotemporal.faces.tracker import FaceTracker
@@ -107,6 +107,12 @@ class EmotionPipeline:
         self.checkpoint = checkpoint
         self.device = torch.device(device)
         self.classifier: EmotionClassifier = build_classifier(checkpoint, device=self.device)
+        if self.classifier.num_landmarks not in (0, 5):
+            # The detector gives five.
+            raise CheckpointError(
+                f"{checkpoint.path}: needs {self.classifier.num_landmarks} landmarks of each face, "
+                "a video gives five; use a checkpoint trained with backbone.landmarks 0 or 5"
+            )
         self.detector = MtcnnDetector(device=str(self.device)) if detector is None else detector
 
     @classmethod
@@ -149,7 +155,7 @@ class EmotionPipeline:
                 pts_seconds.append(rows.frames.pts_seconds)
                 if len(crops) == 0:
                     continue
-                found = self.classifier.classify_crops(crops)
+                found = self.classifier.classify_crops(crops, rows.landmarks)
                 for track_id, indices, chosen in rows_by_track(rows):
                     part = FrameEvidence(found.embeddings[chosen], found.log_probs[chosen])
                     evidence.setdefault(track_id, []).append((indices, part))

@@ -37,6 +37,11 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--split", type=str, help="PrivateTest by default for FER2013, else all clips")
     parser.add_argument("--flip", action="store_true", help="average each face with its mirror image")
+    parser.add_argument(
+        "--landmark-cache",
+        type=str,
+        help="folder that keeps faces' landmarks, for networks that see them",
+    )
     parser.add_argument("--predictions", type=str, help="csv to write with one row for each clip")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
@@ -92,7 +97,14 @@ def _evaluate_faces(checkpoint: "Checkpoint", data: Path, options: Any, protocol
     split = options.split or "PrivateTest"
     faces = read_fer2013(data, ferplus=votes).split(split)
     device = choose_device(options.device).type
-    found = evaluate_frames(checkpoint, faces, labels=protocol, flip=options.flip, device=device)
+    found = evaluate_frames(
+        checkpoint,
+        faces,
+        labels=protocol,
+        flip=options.flip,
+        device=device,
+        landmark_cache=Path(options.landmark_cache) if options.landmark_cache else None,
+    )
     return {"split": split, "flip": options.flip, **found}
 
 
@@ -104,6 +116,11 @@ def _evaluate_clips(checkpoint: "Checkpoint", data: Path, options: Any) -> dict[
     from emotemporal.training.evaluation import clip_report, predict_clips, write_predictions
 
     classifier = build_classifier(checkpoint, device=choose_device(options.device))
+    if classifier.num_landmarks:
+        raise UsageError(
+            f"{checkpoint.path}: sees {classifier.num_landmarks} landmarks, which extracted clips lack; "
+            "measure it on FER2013, or label videos with predict-clip"
+        )
     with tempfile.TemporaryDirectory() as temporary:
         store = _open_or_extract(checkpoint, data, Path(temporary), options.device)
         clips = load_sequences(store, classifier, splits=[options.split] if options.split else ())

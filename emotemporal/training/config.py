@@ -97,6 +97,10 @@ class FrameConfig:
     """Of the trained weights, for the checkpoint's header."""
     initial: Path | None = None
     """Frame checkpoint whose weights are the start, of the same dimensions; None starts at random."""
+    pretrained: bool = False
+    """Start torchvision's networks from their ImageNet weights, fetched once into torch's cache."""
+    landmark_cache: Path | None = None
+    """Folder that keeps the faces' landmarks between runs, for `backbone.landmarks`; None is `run.folder`."""
     label_smoothing: float = 0.1
     ferplus_weight: float = 1.0
     """Weight of the loss on the FER+ votes beside that on the original labels."""
@@ -104,6 +108,14 @@ class FrameConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=lambda: RunConfig(folder=Path("runs/frame")))
+
+    def __post_init__(self) -> None:
+        if self.pretrained and self.backbone.name == "seresnet":
+            raise ValueError(
+                "pretrained: there are no ImageNet weights of seresnet; choose another backbone.name"
+            )
+        if self.pretrained and self.initial is not None:
+            raise ValueError(f"pretrained and initial {self.initial} are two starts; give one of them")
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.special import log_softmax
 
 from emotemporal.checkpoint import Checkpoint, build_classifier
+from emotemporal.datasets.face_landmarks import face_landmarks
 from emotemporal.datasets.fer2013 import FaceImages, ferplus_majority
 from emotemporal.datasets.sequences import ClipSequence
 from emotemporal.errors import DataError, UsageError
@@ -17,6 +19,7 @@ from emotemporal.files import replacing
 from emotemporal.labelling.aggregation import AGGREGATIONS, aggregate_sum, aggregate_vote
 from emotemporal.labels import FERPLUS8
 from emotemporal.models.classifier import EmotionClassifier, run_backbone
+from emotemporal.models.mixed import mirror_landmarks
 from emotemporal.training.metrics import accuracy_interval, classification_metrics
 
 
@@ -125,6 +128,7 @@ def evaluate_frames(
     labels: str = "fer2013",
     flip: bool = False,
     device: str = "cpu",
+    landmark_cache: Path | None = None,
 ) -> dict[str, Any]:
     """Measure a checkpoint's frame network on face pictures.
 
@@ -133,15 +137,21 @@ def evaluate_frames(
         faces: of one split.
         labels: `fer2013` for the original labels, `ferplus` for the majority of FER+'s annotators.
         flip: average the probabilities with those of the mirrored picture.
+        landmark_cache: folder that keeps the faces' landmarks, where the network sees them.
     Raises:
         DataError: the votes are not there.
-        UsageError: the network was not trained on those labels.
+        UsageError: the network was not trained on those labels, or what finds its landmarks is not installed.
     """
     classifier = build_classifier(checkpoint, device=device)
+    points = None
+    if classifier.num_landmarks:
+        # Of the whole split, which is what a training has kept.
+        points = face_landmarks(faces.images, classifier.num_landmarks, folder=landmark_cache)
     if labels == "ferplus":
         if faces.votes is None:
             raise DataError("--labels ferplus needs fer2013new.csv beside the FER2013 table")
         truth, name, names = ferplus_majority(faces.votes), "ferplus8", FERPLUS8
+        points = None if points is None else points[truth >= 0]
         faces = FaceImages(faces.images[truth >= 0], truth[truth >= 0], faces.splits[truth >= 0])
     else:
         name, names = "fer7", checkpoint.header.labels
@@ -150,12 +160,13 @@ def evaluate_frames(
         raise UsageError(f"{checkpoint.path}: was not trained on label set {name}, has {known}")
     # The temperature was fitted for the original labels.
     temperature = classifier.temperature if name == "fer7" else 1.0
-    views = [faces.images, faces.images[:, :, ::-1].copy()] if flip else [faces.images]
-    probs = np.mean(
-        [
-            np.exp(log_softmax(run_backbone(classifier.backbone, view, device=device)[name] / temperature, 1))
-            for view in views
-        ],
-        axis=0,
-    )
+    views = [(faces.images, points)]
+    if flip:
+        mirrored = None if points is None else mirror_landmarks(torch.from_numpy(points)).numpy()
+        views.append((faces.images[:, :, ::-1].copy(), mirrored))
+    logits = [
+        run_backbone(classifier.backbone, images, device=device, landmarks=landmarks)[name]
+        for images, landmarks in views
+    ]
+    probs = np.mean([np.exp(log_softmax(view / temperature, 1)) for view in logits], axis=0)
     return classification_metrics(faces.labels, probs.argmax(1), probs, names)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.fabric import Fabric
 from scipy.special import log_softmax
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from emotemporal import __version__
@@ -21,14 +22,17 @@ from emotemporal.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from emotemporal.datasets.face_landmarks import face_landmarks
 from emotemporal.datasets.fer2013 import FaceImages, ferplus_distribution, read_fer2013
 from emotemporal.errors import DataError, UsageError
 from emotemporal.labelling.calibration import fit_temperature
 from emotemporal.labels import FER7, FERPLUS8
 from emotemporal.models.backbone import build_backbone, normalise_crops
 from emotemporal.models.classifier import run_backbone
+from emotemporal.models.mixed import landmark_vector
+from emotemporal.models.network import FrameNetwork
 from emotemporal.models.specs import BackboneSpec
-from emotemporal.training.augmentation import augment_faces, mix_pairs
+from emotemporal.training.augmentation import augment_faces, augment_faces_with_landmarks, mix_pairs
 from emotemporal.training.config import FrameConfig
 from emotemporal.training.engine import RunFolder, Trainer, make_fabric, settings_of
 from emotemporal.training.metrics import classification_metrics
@@ -43,7 +47,8 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
     Returns: path of the best checkpoint, `best.safetensors` in the run folder.
     Raises:
         DataError: the data are malformed.
-        TrainingError: the loss became no number.
+        TrainingError: the loss became no number, or ImageNet's weights are not to be had.
+        UsageError: the settings contradict each other, the run folder, or what is installed.
         OutputError: the run folder cannot be written.
     """
     faces = read_fer2013(config.data, ferplus=config.ferplus)
@@ -58,7 +63,12 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
     if config.initial is not None:
         inputs["initial"] = file_sha256(config.initial)
     folder = RunFolder(config.run, settings_of(config), inputs) if fabric.is_global_zero else None
+    if config.pretrained and folder is not None:
+        on_line(f"ImageNet weights of {spec.name}: fetched, or taken from torch's cache")
     network = _initial_network(config, spec).to(memory_format=torch.channels_last)
+    train_points, validation_points = (
+        _find_landmarks(config, faces, fabric, on_line) for faces in (train, validation)
+    )
     local_batch = max(1, config.optim.batch_size // fabric.world_size)
     steps_per_epoch = len(train) // (local_batch * fabric.world_size)
     if steps_per_epoch == 0:
@@ -75,9 +85,11 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
     best_path = config.run.folder / "best.safetensors"
     while trainer.epoch < config.optim.epochs:
         started = time.perf_counter()
-        loss = _train_epoch(trainer, train, config, local_batch)
+        loss = _train_epoch(trainer, train, config, local_batch, train_points)
         trainer.epoch += 1
-        logits = run_backbone(trainer.averaged.module, validation.images, device=fabric.device)["fer7"]
+        logits = run_backbone(
+            trainer.averaged.module, validation.images, device=fabric.device, landmarks=validation_points
+        )["fer7"]
         metrics = _validation_metrics(logits, validation.labels)
         seconds = time.perf_counter() - started
         metrics = {"train_loss": loss, **metrics, "faces_per_second": len(train) / seconds}
@@ -95,9 +107,12 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
     return best_path
 
 
-def _initial_network(config: FrameConfig, spec: BackboneSpec) -> nn.Module:
+def _initial_network(config: FrameConfig, spec: BackboneSpec) -> FrameNetwork:
     if config.initial is None:
-        return build_backbone(spec)
+        network = build_backbone(spec)
+        if config.pretrained:
+            network.load_imagenet()
+        return network
     checkpoint = load_checkpoint(config.initial)
     found = checkpoint.header.backbone
     if replace(found, dropout=spec.dropout) != spec:
@@ -105,7 +120,28 @@ def _initial_network(config: FrameConfig, spec: BackboneSpec) -> nn.Module:
     return build_classifier(checkpoint).backbone
 
 
-def _train_epoch(trainer: Trainer, train: FaceImages, config: FrameConfig, local_batch: int) -> float:
+def _find_landmarks(
+    config: FrameConfig, faces: FaceImages, fabric: Fabric, on_line: Callable[[str], None]
+) -> np.ndarray | None:
+    """Return the landmarks (N, P, 2) that the network is to see, None where it sees none."""
+    num_points = config.backbone.landmarks
+    if num_points == 0:
+        return None
+    folder = config.landmark_cache or config.run.folder
+    if fabric.is_global_zero:
+        on_line(f"{num_points} landmarks of {len(faces)} faces: found, or taken from {folder}")
+        face_landmarks(faces.images, num_points, folder=folder)
+    fabric.barrier()
+    return face_landmarks(faces.images, num_points, folder=folder)
+
+
+def _train_epoch(
+    trainer: Trainer,
+    train: FaceImages,
+    config: FrameConfig,
+    local_batch: int,
+    landmarks: np.ndarray | None = None,
+) -> float:
     """Go once through the training faces; returns the mean loss."""
     fabric = trainer.fabric
     shared_rng, rng = trainer.epoch_generators()
@@ -120,11 +156,19 @@ def _train_epoch(trainer: Trainer, train: FaceImages, config: FrameConfig, local
         start = (step * fabric.world_size + fabric.global_rank) * local_batch
         rows = order[start : start + local_batch]
         batch = images[rows].to(fabric.device, torch.float32)
-        batch = augment_faces(batch, config.augmentation, rng)
+        vector = None
+        if landmarks is None:
+            batch = augment_faces(batch, config.augmentation, rng)
+        else:
+            points = torch.from_numpy(landmarks[rows]).to(fabric.device)
+            batch, points = augment_faces_with_landmarks(batch, points, config.augmentation, rng)
+            vector = landmark_vector(points)
         batch, partner, weight = mix_pairs(batch, config.augmentation.mixup_alpha, rng)
+        if vector is not None:
+            vector = weight * vector + (1 - weight) * vector[partner]
         target = _soft_labels(labels[rows], len(FER7), config.label_smoothing).to(fabric.device)
         inputs = normalise_crops(batch).contiguous(memory_format=torch.channels_last)
-        logits = trainer.network(inputs).logits
+        logits = trainer.network(inputs, vector).logits
         loss = _mixed_loss(logits["fer7"], target, partner, weight)
         if votes is not None:
             soft = votes[rows].to(fabric.device)
