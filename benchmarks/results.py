@@ -21,8 +21,9 @@ def write_result(
     unit: str,
     details: Mapping[str, Any],
     interval: Sequence[float] | None = None,
+    folder: Path = FOLDER,
 ) -> None:
-    """Write `results/<name>.json` and print its line."""
+    """Write `<name>.json` into the folder and print its line."""
     document = {
         "name": name,
         "value": value,
@@ -34,8 +35,8 @@ def write_result(
         "machine": machine(),
         "details": dict(details),
     }
-    FOLDER.mkdir(exist_ok=True)
-    (FOLDER / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
     print(f"{name}: {value:.4f} {unit}")
 
 

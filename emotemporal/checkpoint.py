@@ -28,7 +28,7 @@ from emotemporal.structures import CropGeometry
 FORMAT_VERSION = 1
 _HEADER_KEY = "emotemporal"
 _DEFAULT_NAME = "clip_default.safetensors"
-# The largest network here has 6 M parameters; a file of this size is something else.
+# The largest network here has 24 M parameters; a file of this size is something else.
 _MAX_BYTES = 2 * 1024**3
 
 

@@ -19,7 +19,7 @@ from emotemporal.checkpoint import (
     default_checkpoint,
     load_checkpoint,
 )
-from emotemporal.errors import UsageError
+from emotemporal.errors import CheckpointError, UsageError
 from emotemporal.faces.align import align_faces
 from emotemporal.faces.detector import FaceDetector, MtcnnDetector
 from emotemporal.faces.tracker import FaceTracker
@@ -124,6 +124,12 @@ class EmotionPipeline:
         self.classifier: EmotionClassifier = build_classifier(
             checkpoint, classifier=source, device=self.device
         )
+        if self.classifier.num_landmarks not in (0, 5):
+            # The detector gives five.
+            raise CheckpointError(
+                f"{checkpoint.path}: needs {self.classifier.num_landmarks} landmarks of each face, "
+                "a video gives five; use a checkpoint trained with backbone.landmarks 0 or 5"
+            )
         self.detector = MtcnnDetector(device=str(self.device)) if detector is None else detector
 
     @classmethod
@@ -170,7 +176,7 @@ class EmotionPipeline:
                 pts_seconds.append(rows.frames.pts_seconds)
                 if len(crops) == 0:
                     continue
-                found = self.classifier.classify_crops(crops)
+                found = self.classifier.classify_crops(crops, rows.landmarks)
                 for track_id, indices, chosen in rows_by_track(rows):
                     part = FrameEvidence(found.embeddings[chosen], found.log_probs[chosen])
                     evidence.setdefault(track_id, []).append((indices, part))

@@ -46,6 +46,11 @@ def _parser() -> ArgumentParser:
         action="store_true",
         help="leave FER2013's malformed rows and pictures out, and count them",
     )
+    parser.add_argument(
+        "--landmark-cache",
+        type=str,
+        help="folder that keeps faces' landmarks, for networks that see them",
+    )
     parser.add_argument("--predictions", type=str, help="csv to write with one row for each clip")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
@@ -108,7 +113,14 @@ def _evaluate_faces(
     if faces.skipped:
         print(f"warning: skipped {len(faces.skipped)}, the first: {faces.skipped[0]}", file=sys.stderr)
     device = choose_device(options.device).type
-    found = evaluate_frames(checkpoint, faces, labels=label_set, flip=options.flip, device=device)
+    found = evaluate_frames(
+        checkpoint,
+        faces,
+        labels=label_set,
+        flip=options.flip,
+        device=device,
+        landmark_cache=Path(options.landmark_cache) if options.landmark_cache else None,
+    )
     label_set = label_set or checkpoint.header.main_classifier
     how = {"split": split, "flip": options.flip, "label_set": label_set}
     return {**how, "num_skipped": len(faces.skipped), **found}
@@ -125,6 +137,11 @@ def _evaluate_clips(
 
     source, label_map = choose_labels(checkpoint, label_set)
     classifier = build_classifier(checkpoint, classifier=source, device=choose_device(options.device))
+    if classifier.num_landmarks:
+        raise UsageError(
+            f"{checkpoint.path}: sees {classifier.num_landmarks} landmarks, which extracted clips lack; "
+            "measure it on FER2013, or label videos with predict-clip"
+        )
     splits = [options.split] if options.split else []
     # Only a set that was asked for leaves clips out: without, a label the network does not know is an error.
     emotions = label_map.target if label_set else ()

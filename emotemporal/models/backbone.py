@@ -1,29 +1,20 @@
 """The frame network: one face crop -> emotion logits and an embedding.
 
 A narrow residual network (He et al. 2016, "Identity Mappings in Deep Residual Networks") with
-squeeze-and-excitation (Hu et al. 2018) for 48x48 gray faces. It carries one classifier for each
-label set it was trained on, side by side on the same embedding.
+squeeze-and-excitation (Hu et al. 2018) for 48x48 gray faces, or one of torchvision's. It carries one
+classifier for each label set it was trained on, side by side on the same embedding.
 """
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emotemporal.models.specs import BackboneSpec
+from emotemporal.models.network import FrameNetwork
+from emotemporal.models.specs import BACKBONE_NAMES, BackboneSpec
+from emotemporal.models.transfer import TransferNetwork
 
 # ITU-R BT.601 luma, what cv2 and Pillow use to turn RGB into gray.
 _LUMA = (0.299, 0.587, 0.114)
-
-
-class FrameOutput(NamedTuple):
-    """What the frame network says of a batch of crops."""
-
-    embedding: Tensor
-    """(B, D)."""
-    logits: dict[str, Tensor]
-    """Label set -> (B, C)."""
 
 
 def normalise_crops(crops: Tensor) -> Tensor:
@@ -59,13 +50,13 @@ class _SqueezeExcite(nn.Module):
 class _Block(nn.Module):
     """BN-ReLU-conv twice, squeeze-excite, plus the shortcut."""
 
-    def __init__(self, width_in: int, width: int, stride: int) -> None:
+    def __init__(self, width_in: int, width: int, stride: int, *, squeeze_excitation: bool) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(width_in)
         self.conv1 = nn.Conv2d(width_in, width, 3, stride, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.excite = _SqueezeExcite(width)
+        self.excite = _SqueezeExcite(width) if squeeze_excitation else nn.Identity()
         reshapes = stride != 1 or width_in != width
         self.shortcut = nn.Conv2d(width_in, width, 1, stride, bias=False) if reshapes else None
 
@@ -76,12 +67,11 @@ class _Block(nn.Module):
         return self.excite(out) + shortcut
 
 
-class SEResNet(nn.Module):
+class SEResNet(FrameNetwork):
     """The frame network of this package; see `BackboneSpec` for its dimensions."""
 
     def __init__(self, spec: BackboneSpec) -> None:
-        super().__init__()
-        self.spec = spec
+        super().__init__(spec)
         widths, depths = list(spec.widths), list(spec.depths)
         # Halving at once keeps the first stage at 24x24: a quarter of the cost for about one point.
         self.stem = nn.Conv2d(1, widths[0], 5, 2, 2, bias=False)
@@ -89,36 +79,25 @@ class SEResNet(nn.Module):
         width_in = widths[0]
         for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             for i in range(depth):
-                blocks.append(_Block(width_in, width, stride=2 if i == 0 and stage > 0 else 1))
+                stride = 2 if i == 0 and stage > 0 else 1
+                blocks.append(_Block(width_in, width, stride, squeeze_excitation=spec.squeeze_excitation))
                 width_in = width
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.BatchNorm2d(width_in)
-        self.dropout = nn.Dropout(spec.dropout)
-        self.classifiers = nn.ModuleDict(
-            {name: nn.Linear(width_in, len(labels)) for name, labels in spec.label_sets.items()}
-        )
+        self.add_classifiers(width_in)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    @property
-    def embedding_dim(self) -> int:
-        return self.norm.num_features
-
-    def forward(self, x: Tensor) -> FrameOutput:
-        """Run on normalised crops (B, 1, S, S), S at least 16."""
+    def embed(self, x: Tensor) -> Tensor:
         x = self.blocks(self.stem(x))
-        embedding = F.relu(self.norm(x)).mean((2, 3))
-        dropped = self.dropout(embedding).float()
-        # bf16 logits have so few digits that two emotions can come out exactly equal.
-        with torch.autocast(x.device.type, enabled=False):
-            logits = {name: head(dropped) for name, head in self.classifiers.items()}
-        return FrameOutput(embedding, logits)
+        return F.relu(self.norm(x)).mean((2, 3))
 
 
-BACKBONES: dict[str, type[nn.Module]] = {"seresnet": SEResNet}
+BACKBONES: dict[str, type[FrameNetwork]] = dict.fromkeys(BACKBONE_NAMES, TransferNetwork)
+BACKBONES["seresnet"] = SEResNet
 
 
-def build_backbone(spec: BackboneSpec) -> nn.Module:
+def build_backbone(spec: BackboneSpec) -> FrameNetwork:
     """Return an untrained frame network of the given dimensions."""
     return BACKBONES[spec.name](spec)

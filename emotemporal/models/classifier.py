@@ -7,9 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.special import log_softmax
-from torch import nn
 
-from emotemporal.models.backbone import FrameOutput, normalise_crops
+from emotemporal.errors import UsageError
+from emotemporal.models.backbone import normalise_crops
+from emotemporal.models.mixed import landmark_vector
+from emotemporal.models.network import FrameNetwork, FrameOutput
 from emotemporal.models.temporal import TemporalHead, temper
 from emotemporal.structures import ClipBatch
 
@@ -44,7 +46,7 @@ class EmotionClassifier:
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: FrameNetwork,
         *,
         labels: Sequence[str],
         temperature: float,
@@ -61,13 +63,21 @@ class EmotionClassifier:
         self.head_temperature = head_temperature
         self._label_set = label_set or next(iter(backbone.classifiers))
 
-    def classify_crops(self, crops: np.ndarray) -> FrameEvidence:
+    @property
+    def num_landmarks(self) -> int:
+        """How many landmarks of each face the frame network must be told: 0, 5 or 68."""
+        return self.backbone.spec.landmarks
+
+    def classify_crops(self, crops: np.ndarray, landmarks: np.ndarray | None = None) -> FrameEvidence:
         """Run the frame network.
 
         Args:
             crops: uint8 (N, S, S, 3) RGB or (N, S, S) gray, N at least 1.
+            landmarks: (N, P, 2) in any pixels, needed where `num_landmarks` is not 0, else ignored.
+        Raises:
+            UsageError: the network needs landmarks that are not there.
         """
-        found = run_backbone(self.backbone, crops, device=self.device)
+        found = run_backbone(self.backbone, crops, device=self.device, landmarks=landmarks)
         logits = found[self._label_set] / self.temperature
         return FrameEvidence(
             found["embedding"].astype(np.float16), log_softmax(logits, axis=1).astype(np.float32)
@@ -157,24 +167,41 @@ def best_autocast(device: torch.device) -> contextlib.AbstractContextManager:
 
 @torch.inference_mode()
 def run_backbone(
-    network: nn.Module, crops: np.ndarray, *, device: torch.device | str = "cpu", batch_size: int = 256
+    network: FrameNetwork,
+    crops: np.ndarray,
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
+    landmarks: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Run a frame network over crops of any number.
 
     Args:
         network: as built by `build_backbone`; put into evaluation mode.
         crops: uint8 (N, S, S, 3) RGB or (N, S, S) gray, N at least 1.
+        landmarks: (N, P, 2) in any pixels, for a network with a landmark branch; not finite where none.
+    Raises:
+        UsageError: the network needs landmarks that are not there.
     Returns: `embedding` float32 (N, D), and for each label set its logits float32 (N, C).
     """
     device = torch.device(device)
+    num_points = network.spec.landmarks
+    if num_points and (landmarks is None or landmarks.shape[1] != num_points):
+        raise UsageError(
+            f"this frame network needs {num_points} landmarks of each face, found "
+            f"{0 if landmarks is None else landmarks.shape[1]}; use a network with backbone.landmarks 0 here"
+        )
     network.eval()
     parts: list[FrameOutput] = []
     for start in range(0, len(crops), batch_size):
         batch = torch.from_numpy(crops[start : start + batch_size]).to(device)
         # In float32 as in training: only the network itself runs in less.
         inputs = normalise_crops(batch).contiguous(memory_format=torch.channels_last)
+        vector = None
+        if num_points:
+            vector = landmark_vector(torch.from_numpy(landmarks[start : start + batch_size])).to(device)
         with best_autocast(device):
-            parts.append(network(inputs))
+            parts.append(network(inputs, vector))
     found = {"embedding": torch.cat([part.embedding for part in parts])}
     for name in parts[0].logits:
         found[name] = torch.cat([part.logits[name] for part in parts])

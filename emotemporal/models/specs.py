@@ -6,8 +6,20 @@ from typing import Any, Literal, get_args
 
 from emotemporal.labels import FER7
 
-BackboneName = Literal["seresnet"]
+BackboneName = Literal[
+    "seresnet",
+    "resnet18",
+    "resnet50",
+    "vgg16",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    "efficientnet_b0",
+]
 BACKBONE_NAMES: tuple[str, ...] = get_args(BackboneName)
+
+_WIDTHS, _DEPTHS = (64, 128, 256, 288), (2, 2, 2, 2)
+# Twice FER2013's side: torchvision's networks halve their input five times, which leaves 3x3.
+_TRANSFER_SIDE_PX = 96
 
 
 @dataclass(frozen=True)
@@ -15,10 +27,17 @@ class BackboneSpec:
     """Everything needed to build a frame network again."""
 
     name: BackboneName = "seresnet"
-    widths: Sequence[int] = (64, 128, 256, 288)
-    """Channels of each stage; the last is the length of the embedding."""
-    depths: Sequence[int] = (2, 2, 2, 2)
-    """Residual blocks of each stage."""
+    """Our own `seresnet`, or the name of a network of torchvision."""
+    widths: Sequence[int] = _WIDTHS
+    """Channels of each stage; the last is the length of the embedding. Of `seresnet`; empty for others."""
+    depths: Sequence[int] = _DEPTHS
+    """Residual blocks of each stage. Of `seresnet`; empty for others."""
+    squeeze_excitation: bool = True
+    """Whether the blocks of `seresnet` weigh their channels by what the whole picture shows."""
+    input_side_px: int | None = None
+    """torchvision's networks see the crop enlarged to this side, 96 by default; `seresnet` as it is."""
+    landmarks: Literal[0, 5, 68] = 0
+    """Facial landmarks that a second branch sees beside the picture: none, MTCNN's five, dlib's 68."""
     dropout: float = 0.2
     """Before the classifiers, in training only."""
     label_sets: Mapping[str, Sequence[str]] = field(default_factory=lambda: {"fer7": FER7})
@@ -35,10 +54,35 @@ class BackboneSpec:
             raise ValueError(
                 f"backbone '{self.name}' is unknown, expected one of {', '.join(BACKBONE_NAMES)}"
             )
-        if len(self.widths) != len(self.depths):
-            raise ValueError(f"widths {self.widths} and depths {self.depths} differ in length")
+        if self.name == "seresnet":
+            self._check_own()
+        else:
+            self._settle_transfer()
+        if self.landmarks not in (0, 5, 68):
+            raise ValueError(f"landmarks must be 0, 5 or 68, found {self.landmarks}")
         if not self.label_sets:
             raise ValueError("label_sets must name at least one label set")
+
+    def _check_own(self) -> None:
+        if len(self.widths) != len(self.depths):
+            raise ValueError(f"widths {self.widths} and depths {self.depths} differ in length")
+        if not self.widths:
+            raise ValueError("seresnet needs widths and depths of at least one stage")
+        if self.input_side_px is not None:
+            raise ValueError(
+                f"input_side_px {self.input_side_px} is for torchvision's networks, seresnet has none"
+            )
+
+    def _settle_transfer(self) -> None:
+        # The defaults are seresnet's; they come along when only the name is changed.
+        if self.widths not in ((), _WIDTHS) or self.depths not in ((), _DEPTHS):
+            raise ValueError(f"widths and depths are seresnet's, {self.name} has its own; leave them out")
+        object.__setattr__(self, "widths", ())
+        object.__setattr__(self, "depths", ())
+        if self.input_side_px is None:
+            object.__setattr__(self, "input_side_px", _TRANSFER_SIDE_PX)
+        if self.input_side_px < 32:
+            raise ValueError(f"input_side_px must be at least 32 for {self.name}, found {self.input_side_px}")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from emotemporal.models.mixed import MIRRORED
 from emotemporal.training.config import AugmentationConfig
 
 
@@ -25,15 +26,48 @@ def augment_faces(images: Tensor, config: AugmentationConfig, rng: torch.Generat
         rng: CPU generator, so that the draw does not depend on the device.
     Returns: float32 (B, S, S), values 0-255.
     """
-    images = _warp(images, config, rng)
+    return _augment(images, config, rng)[0]
+
+
+def augment_faces_with_landmarks(
+    images: Tensor, landmarks: Tensor, config: AugmentationConfig, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Do as `augment_faces` does, and move the landmarks with the picture.
+
+    Args:
+        images: float32 (B, S, S), values 0-255.
+        landmarks: float32 (B, P, 2) in pixels of the pictures; not finite where there are none.
+        config: how strong.
+        rng: CPU generator.
+    Returns: changed pictures and landmarks; left and right of mirrored faces change places.
+    """
+    side = images.shape[-1]
+    images, matrix = _augment(images, config, rng)
+    # The matrix says where each place of the new picture is taken from; landmarks go the other way. Its
+    # coordinates run from -1 to 1 between the picture's edges.
+    forward = torch.linalg.inv(matrix[:, :, :2])
+    places = 2 * landmarks / side - 1 - matrix[:, None, :, 2]
+    moved = (places @ forward.mT + 1) * side / 2
+    mirrored = torch.linalg.det(matrix[:, :, :2]) < 0
+    renamed = moved[:, MIRRORED[landmarks.shape[1]]]
+    return images, torch.where(mirrored[:, None, None], renamed, moved)
+
+
+def _augment(images: Tensor, config: AugmentationConfig, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return changed pictures and the matrices (B, 2, 3) they were warped by."""
+    matrix = _draw_warp(images, config, rng)
+    grid = F.affine_grid(matrix, [len(images), 1, *images.shape[1:]], align_corners=False)
+    warped = F.grid_sample(images.unsqueeze(1), grid, padding_mode="border", align_corners=False)
+    images = warped.squeeze(1)
     if config.gamma > 0:
         exponent = _uniform((len(images), 1, 1), -config.gamma, config.gamma, images, rng).exp()
         images = 255 * (images / 255).clamp(0, 1) ** exponent
     images = _degrade(images, config, rng)
-    return _erase(images, config, rng)
+    return _erase(images, config, rng), matrix
 
 
-def _warp(images: Tensor, config: AugmentationConfig, rng: torch.Generator) -> Tensor:
+def _draw_warp(images: Tensor, config: AugmentationConfig, rng: torch.Generator) -> Tensor:
+    """Return for each picture the matrix (2, 3) from places in the new one to places in the old one."""
     num = len(images)
     angle = torch.deg2rad(_uniform((num,), -config.rotation_degrees, config.rotation_degrees, images, rng))
     zoom = _uniform((num,), -config.scale, config.scale, images, rng).exp()
@@ -42,16 +76,13 @@ def _warp(images: Tensor, config: AugmentationConfig, rng: torch.Generator) -> T
     # grid_sample's coordinates run from -1 to 1: a fraction of the side is twice as much there.
     shift = _uniform((num, 2), -2 * config.shift, 2 * config.shift, images, rng)
     cos, sin = angle.cos() / zoom, angle.sin() / zoom
-    matrix = torch.stack(
+    return torch.stack(
         [
             torch.stack([cos * mirror, -sin + shear, shift[:, 0]], 1),
             torch.stack([sin * mirror, cos, shift[:, 1]], 1),
         ],
         1,
     )
-    grid = F.affine_grid(matrix, [num, 1, *images.shape[1:]], align_corners=False)
-    warped = F.grid_sample(images.unsqueeze(1), grid, padding_mode="border", align_corners=False)
-    return warped.squeeze(1)
 
 
 def _degrade(images: Tensor, config: AugmentationConfig, rng: torch.Generator) -> Tensor:

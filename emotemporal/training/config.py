@@ -106,6 +106,10 @@ class FrameConfig:
     """Frame checkpoints whose mean belief becomes part of every target; empty for labels alone."""
     teacher_weight: float = 0.5
     """Share of the teachers in a target, from 0 to 1."""
+    pretrained: bool = False
+    """Start torchvision's networks from their ImageNet weights, fetched once into torch's cache."""
+    landmark_cache: Path | None = None
+    """Folder that keeps the faces' landmarks between runs, for `backbone.landmarks`; None is `run.folder`."""
     label_smoothing: float = 0.1
     ferplus_weight: float = 1.0
     """Weight of the loss on the FER+ votes beside that on the original labels."""
@@ -117,6 +121,12 @@ class FrameConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.teacher_weight <= 1:
             raise ValueError(f"teacher_weight must be from 0 to 1, found {self.teacher_weight}")
+        if self.pretrained and self.backbone.name == "seresnet":
+            raise ValueError(
+                "pretrained: there are no ImageNet weights of seresnet; choose another backbone.name"
+            )
+        if self.pretrained and self.initial is not None:
+            raise ValueError(f"pretrained and initial {self.initial} are two starts; give one of them")
 
 
 @dataclass(frozen=True)

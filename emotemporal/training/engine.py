@@ -19,7 +19,10 @@ from emotemporal.files import replacing
 from emotemporal.training.config import OptimConfig, RunConfig
 
 # What may change between a run and its resumption: it does not change the result.
-_FREE_SETTINGS = ("run.folder", "run.resume", "run.accelerator", "run.devices", "run.compile")
+_FREE_SETTINGS = (
+    *("run.folder", "run.resume", "run.accelerator", "run.devices", "run.compile"),
+    "landmark_cache",
+)
 
 
 class RunFolder:
@@ -57,10 +60,11 @@ class RunFolder:
         except (OSError, ValueError):
             found = {}
         wanted = _flat(document)
+        # A setting that is newer than the run was off in it: null, false or 0.
         differing = sorted(
             name
             for name in found.keys() | wanted.keys()
-            if name not in _FREE_SETTINGS and found.get(name) != wanted.get(name)
+            if name not in _FREE_SETTINGS and (found.get(name) or None) != (wanted.get(name) or None)
         )
         if differing:
             raise UsageError(

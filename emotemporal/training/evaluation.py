@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from emotemporal.checkpoint import Checkpoint, build_classifier, choose_labels
+from emotemporal.datasets.face_landmarks import face_landmarks
 from emotemporal.datasets.fer2013 import FaceImages, ferplus_majority
 from emotemporal.datasets.sequences import ClipSequence
 from emotemporal.errors import DataError
@@ -16,6 +18,7 @@ from emotemporal.files import replacing
 from emotemporal.labelling.aggregation import AGGREGATIONS, aggregate_sum, aggregate_vote
 from emotemporal.labels import FER7, FERPLUS8, LabelMap
 from emotemporal.models.classifier import EmotionClassifier
+from emotemporal.models.mixed import mirror_landmarks
 from emotemporal.training.metrics import accuracy_interval, classification_metrics
 
 
@@ -136,6 +139,7 @@ def evaluate_frames(
     labels: str | None = None,
     flip: bool = False,
     device: str = "cpu",
+    landmark_cache: Path | None = None,
 ) -> dict[str, Any]:
     """Measure a checkpoint's frame network on face pictures.
 
@@ -145,10 +149,11 @@ def evaluate_frames(
         labels: one of `labels.LABEL_SETS`, or `fer2013` for `fer7`; None for the checkpoint's own. Truth
             is the original label, for `ferplus` what the majority of FER+'s annotators say.
         flip: average the probabilities with those of the mirrored picture.
+        landmark_cache: folder that keeps the faces' landmarks, where the network sees them.
     Returns: what `classification_metrics` does, and `num_left_out`: faces whose truth is not in the set.
     Raises:
         DataError: the votes are not there, or no face is left.
-        UsageError: the network cannot tell those labels.
+        UsageError: the network cannot tell those labels, or what finds its landmarks is not installed.
     """
     name, label_map = choose_labels(checkpoint, "fer7" if labels == "fer2013" else labels)
     names = label_map.target
@@ -161,12 +166,18 @@ def evaluate_frames(
     kept = truth >= 0
     if not kept.any():
         raise DataError(f"none of {len(faces)} faces shows {', '.join(names)}")
-    truth, images = truth[kept], faces.images[kept]
     classifier = build_classifier(checkpoint, classifier=name, device=device)
-    views = [images, images[:, :, ::-1].copy()] if flip else [images]
-    probs = label_map.merge_probs(
-        np.mean([np.exp(classifier.classify_crops(view).log_probs) for view in views], axis=0)
-    )
+    points = None
+    if classifier.num_landmarks:
+        # Of the whole split, which is what a training has kept.
+        points = face_landmarks(faces.images, classifier.num_landmarks, folder=landmark_cache)[kept]
+    truth, images = truth[kept], faces.images[kept]
+    views = [(images, points)]
+    if flip:
+        mirrored = None if points is None else mirror_landmarks(torch.from_numpy(points)).numpy()
+        views.append((images[:, :, ::-1].copy(), mirrored))
+    found = [np.exp(classifier.classify_crops(view, landmarks).log_probs) for view, landmarks in views]
+    probs = label_map.merge_probs(np.mean(found, axis=0))
     return {
         **classification_metrics(truth, probs.argmax(1), probs, names),
         "num_left_out": int(np.sum(~kept)),

@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from lightning.fabric import Fabric
 from scipy.special import log_softmax
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from emotemporal import __version__
@@ -21,6 +22,7 @@ from emotemporal.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from emotemporal.datasets.face_landmarks import face_landmarks
 from emotemporal.datasets.fer2013 import (
     FaceImages,
     ferplus_distribution,
@@ -32,12 +34,25 @@ from emotemporal.labelling.calibration import fit_temperature
 from emotemporal.labels import FER7, FERPLUS8, LABEL_SETS, LabelMap
 from emotemporal.models.backbone import build_backbone, normalise_crops
 from emotemporal.models.classifier import run_backbone
+from emotemporal.models.mixed import landmark_vector
+from emotemporal.models.network import FrameNetwork
 from emotemporal.models.specs import BackboneSpec
-from emotemporal.training.augmentation import augment_faces, mix_pairs
+from emotemporal.training.augmentation import augment_faces, augment_faces_with_landmarks, mix_pairs
 from emotemporal.training.config import FrameConfig
 from emotemporal.training.distillation import teacher_probs
 from emotemporal.training.engine import RunFolder, Trainer, make_fabric, settings_of
 from emotemporal.training.metrics import classification_metrics
+
+
+class _TrainingData(NamedTuple):
+    """What a training goes through every epoch."""
+
+    images: np.ndarray
+    """uint8 (N, S, S), gray."""
+    landmarks: np.ndarray | None
+    """float32 (N, P, 2), where the network sees them."""
+    targets: Mapping[str, Tensor]
+    """Label set -> float32 (N, C)."""
 
 
 def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) -> Path:
@@ -51,12 +66,11 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
     Returns: path of the best checkpoint, `best.safetensors` in the run folder.
     Raises:
         DataError: the data are malformed.
-        TrainingError: the loss became no number.
+        TrainingError: the loss became no number, or ImageNet's weights are not to be had.
+        UsageError: the settings contradict each other, the run folder, or what is installed.
         OutputError: the run folder cannot be written.
     """
     faces = read_fer2013(config.data, ferplus=config.ferplus, skip_bad=config.skip_bad).with_validation()
-    if faces.skipped:
-        on_line(f"skipped {len(faces.skipped)} of the data, the first: {faces.skipped[0]}")
     train, validation = (_in_label_set(faces.split(s), config.label_set) for s in ("Training", "PublicTest"))
     label_sets: dict[str, tuple[str, ...]] = {config.label_set: LABEL_SETS[config.label_set]}
     if train.votes is not None:
@@ -69,7 +83,14 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
         inputs["initial"] = file_sha256(config.initial)
     inputs |= {f"teacher {i}": file_sha256(path) for i, path in enumerate(config.teachers)}
     folder = RunFolder(config.run, settings_of(config), inputs) if fabric.is_global_zero else None
+    if faces.skipped and folder is not None:
+        on_line(f"skipped {len(faces.skipped)} of the data, the first: {faces.skipped[0]}")
+    if config.pretrained and folder is not None:
+        on_line(f"ImageNet weights of {spec.name}: fetched, or taken from torch's cache")
     network = _initial_network(config, spec).to(memory_format=torch.channels_last)
+    train_points, validation_points = (
+        _find_landmarks(config, faces, fabric, on_line) for faces in (train, validation)
+    )
     local_batch = max(1, config.optim.batch_size // fabric.world_size)
     steps_per_epoch = len(train) // (local_batch * fabric.world_size)
     if steps_per_epoch == 0:
@@ -83,13 +104,15 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
         trainer.restore(state)
         if folder is not None:
             on_line(f"resuming after epoch {trainer.epoch} of {config.optim.epochs}")
-    targets = _targets(config, spec, train, fabric.device)
+    data = _TrainingData(train.images, train_points, _targets(config, spec, train, fabric.device))
     best_path = config.run.folder / "best.safetensors"
     while trainer.epoch < config.optim.epochs:
         started = time.perf_counter()
-        loss = _train_epoch(trainer, train.images, targets, config, local_batch)
+        loss = _train_epoch(trainer, data, config, local_batch)
         trainer.epoch += 1
-        logits = run_backbone(trainer.averaged.module, validation.images, device=fabric.device)
+        logits = run_backbone(
+            trainer.averaged.module, validation.images, device=fabric.device, landmarks=validation_points
+        )
         metrics = _validation_metrics(logits[config.label_set], validation.labels, spec)
         seconds = time.perf_counter() - started
         metrics = {"train_loss": loss, **metrics, "faces_per_second": len(train) / seconds}
@@ -113,13 +136,15 @@ def _in_label_set(faces: FaceImages, label_set: str) -> FaceImages:
     kept = labels >= 0
     if not kept.any():
         raise DataError(f"none of {len(faces)} {faces.splits[0]} faces shows an emotion of {label_set}")
-    votes = None if faces.votes is None else faces.votes[kept]
-    return FaceImages(faces.images[kept], labels[kept], faces.splits[kept], votes)
+    return replace(faces, labels=labels).rows(kept)
 
 
-def _initial_network(config: FrameConfig, spec: BackboneSpec) -> nn.Module:
+def _initial_network(config: FrameConfig, spec: BackboneSpec) -> FrameNetwork:
     if config.initial is None:
-        return build_backbone(spec)
+        network = build_backbone(spec)
+        if config.pretrained:
+            network.load_imagenet()
+        return network
     checkpoint = load_checkpoint(config.initial)
     found = checkpoint.header.backbone
     if replace(found, dropout=spec.dropout) != spec:
@@ -143,18 +168,27 @@ def _targets(
     return targets
 
 
-def _train_epoch(
-    trainer: Trainer,
-    pictures: np.ndarray,
-    targets: Mapping[str, Tensor],
-    config: FrameConfig,
-    local_batch: int,
-) -> float:
+def _find_landmarks(
+    config: FrameConfig, faces: FaceImages, fabric: Fabric, on_line: Callable[[str], None]
+) -> np.ndarray | None:
+    """Return the landmarks (N, P, 2) that the network is to see, None where it sees none."""
+    num_points = config.backbone.landmarks
+    if num_points == 0:
+        return None
+    folder = config.landmark_cache or config.run.folder
+    if fabric.is_global_zero:
+        on_line(f"{num_points} landmarks of {len(faces)} faces: found, or taken from {folder}")
+        face_landmarks(faces.images, num_points, folder=folder)
+    fabric.barrier()
+    return face_landmarks(faces.images, num_points, folder=folder)
+
+
+def _train_epoch(trainer: Trainer, data: _TrainingData, config: FrameConfig, local_batch: int) -> float:
     """Go once through the training faces; returns the mean loss."""
     fabric = trainer.fabric
     shared_rng, rng = trainer.epoch_generators()
-    order = torch.randperm(len(pictures), generator=shared_rng).numpy()
-    images = torch.from_numpy(pictures)
+    order = torch.randperm(len(data.images), generator=shared_rng).numpy()
+    images = torch.from_numpy(data.images)
     trainer.network.train()
     total = torch.zeros((), device=fabric.device)
     for step in range(trainer.steps_per_epoch):
@@ -162,13 +196,21 @@ def _train_epoch(
         start = (step * fabric.world_size + fabric.global_rank) * local_batch
         rows = order[start : start + local_batch]
         batch = images[rows].to(fabric.device, torch.float32)
-        batch = augment_faces(batch, config.augmentation, rng)
+        vector = None
+        if data.landmarks is None:
+            batch = augment_faces(batch, config.augmentation, rng)
+        else:
+            points = torch.from_numpy(data.landmarks[rows]).to(fabric.device)
+            batch, points = augment_faces_with_landmarks(batch, points, config.augmentation, rng)
+            vector = landmark_vector(points)
         batch, partner, weight = mix_pairs(batch, config.augmentation.mixup_alpha, rng)
+        if vector is not None:
+            vector = weight * vector + (1 - weight) * vector[partner]
         inputs = normalise_crops(batch).contiguous(memory_format=torch.channels_last)
-        logits = trainer.network(inputs).logits
+        logits = trainer.network(inputs, vector).logits
         losses = {
             name: _mixed_loss(logits[name], target[rows].to(fabric.device), partner, weight)
-            for name, target in targets.items()
+            for name, target in data.targets.items()
         }
         loss = losses[config.label_set]
         if "ferplus8" in losses:

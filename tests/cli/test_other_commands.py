@@ -146,7 +146,9 @@ def test_the_command_table(capsys):
     assert "unknown command 'predict'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["frame_fer2013", "frame_fer2013_polish", "clip_java_sed", "clip"])
+@pytest.mark.parametrize(
+    "name", ["frame_fer2013", "frame_fer2013_polish", "frame_resnet18_imagenet", "clip_java_sed", "clip"]
+)
 def test_shipped_configs_load(root, name, capsys):
     command = train_frame if name.startswith("frame") else train_clip
     with pytest.raises(SystemExit) as caught:
