@@ -20,7 +20,7 @@ from emotemporal.errors import CheckpointError, DataError, OutputError, UsageErr
 from emotemporal.files import replacing
 from emotemporal.labels import LABEL_SETS, LabelMap
 from emotemporal.models.backbone import build_backbone
-from emotemporal.models.classifier import EmotionClassifier
+from emotemporal.models.classifier import Backend, EmotionClassifier
 from emotemporal.models.specs import BackboneSpec, HeadSpec
 from emotemporal.models.temporal import TemporalHead
 from emotemporal.structures import CropGeometry
@@ -200,7 +200,11 @@ def choose_labels(checkpoint: Checkpoint, label_set: str | None) -> tuple[str, L
 
 
 def build_classifier(
-    checkpoint: Checkpoint, *, classifier: str | None = None, device: torch.device | str = "cpu"
+    checkpoint: Checkpoint,
+    *,
+    classifier: str | None = None,
+    device: torch.device | str = "cpu",
+    backend: Backend = "torch",
 ) -> EmotionClassifier:
     """Build a checkpoint's networks from its dimensions and fill them with its tensors.
 
@@ -209,7 +213,9 @@ def build_classifier(
         classifier: which of the frame network's classifiers gives the evidence; None for the main one. A
             head is built for the main one alone, whose evidence it was trained on.
         device: where the networks run.
+        backend: what runs the frame network.
     Raises:
+        UsageError: the backend is not installed, or cannot run this network.
         CheckpointError: names or shapes do not fit the dimensions in the header.
     """
     header = checkpoint.header
@@ -233,6 +239,7 @@ def build_classifier(
         head=head,
         head_temperature=header.head_temperature,
         device=device,
+        backend=backend,
     )
 
 

@@ -25,7 +25,7 @@ from emotemporal.faces.detector import FaceDetector, MtcnnDetector
 from emotemporal.faces.tracker import FaceTracker
 from emotemporal.labelling.aggregation import aggregate_sum, aggregate_vote, result_from_probs
 from emotemporal.labelling.smoothing import Smoothing, smooth_probs
-from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
+from emotemporal.models.classifier import Backend, EmotionClassifier, FrameEvidence
 from emotemporal.report.overlay import OverlayRenderer
 from emotemporal.structures import (
     ClipResult,
@@ -116,14 +116,16 @@ class EmotionPipeline:
         device: torch.device | str = "cpu",
         detector: FaceDetector | None = None,
         labels: str | None = None,
+        backend: Backend = "torch",
     ) -> None:
         source, self._label_map = choose_labels(checkpoint, labels)
         self.checkpoint = checkpoint
         self.label_set = labels or source
         self.device = torch.device(device)
         self.classifier: EmotionClassifier = build_classifier(
-            checkpoint, classifier=source, device=self.device
+            checkpoint, classifier=source, device=self.device, backend=backend
         )
+        self.backend = backend
         if self.classifier.num_landmarks not in (0, 5):
             # The detector gives five.
             raise CheckpointError(
@@ -134,17 +136,27 @@ class EmotionPipeline:
 
     @classmethod
     def load(
-        cls, checkpoint: str | Path | None = None, device: str = "auto", *, labels: str | None = None
+        cls,
+        checkpoint: str | Path | None = None,
+        device: str = "auto",
+        *,
+        labels: str | None = None,
+        backend: Backend = "torch",
     ) -> EmotionPipeline:
-        """Load a checkpoint file, or the shipped one; `labels` names the set to tell emotions in.
+        """Load a checkpoint file, or the shipped one.
 
+        Args:
+            checkpoint: its file; None for the shipped one.
+            device: `auto`, `cpu` or `cuda`.
+            labels: the set to tell emotions in, one of `labels.LABEL_SETS`; None for the checkpoint's own.
+            backend: what runs the frame network: `torch`, or `openvino` on a CPU where it is installed.
         Raises:
             CheckpointError: it is missing, damaged or none.
-            UsageError: the device is not there, or the checkpoint cannot tell those labels.
+            UsageError: device or backend are not there, or the checkpoint cannot tell those labels.
         """
         chosen = choose_device(device)
         path = default_checkpoint() if checkpoint is None else checkpoint
-        return cls(load_checkpoint(path), device=chosen, labels=labels)
+        return cls(load_checkpoint(path), device=chosen, labels=labels, backend=backend)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -205,6 +217,7 @@ class EmotionPipeline:
                 "smooth": smooth,
                 "decoder": decoder,
                 "device": self.device.type,
+                "backend": self.backend,
                 "dwell_seconds": header.dwell_seconds,
                 "versions": versions(),
             },

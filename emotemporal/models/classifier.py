@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +12,11 @@ from emotemporal.errors import UsageError
 from emotemporal.models.backbone import normalise_crops
 from emotemporal.models.mixed import landmark_vector
 from emotemporal.models.network import FrameNetwork, FrameOutput
+from emotemporal.models.openvino import OpenVinoBackbone
 from emotemporal.models.temporal import TemporalHead, temper
 from emotemporal.structures import ClipBatch
+
+Backend = Literal["torch", "openvino"]
 
 # A head sees this much of a track at once, in steps of half of it: about the longest training clip,
 # and a bound on memory however long the video is.
@@ -42,6 +45,9 @@ class EmotionClassifier:
         head_temperature: flattens what the head made of the evidence, among the emotions it was trained on
             and as far as it was trusted.
         device: where the networks run.
+        backend: what runs the frame network: PyTorch, or OpenVINO on a CPU.
+    Raises:
+        UsageError: the backend is not installed, or cannot run this network there.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class EmotionClassifier:
         head: TemporalHead | None = None,
         head_temperature: float = 1.0,
         device: torch.device | str = "cpu",
+        backend: Backend = "torch",
     ) -> None:
         self.device = torch.device(device)
         self.backbone = backbone.to(self.device, memory_format=torch.channels_last).eval()
@@ -62,6 +69,9 @@ class EmotionClassifier:
         self.temperature = temperature
         self.head_temperature = head_temperature
         self._label_set = label_set or next(iter(backbone.classifiers))
+        if backend == "openvino" and self.device.type != "cpu":
+            raise UsageError(f"backend openvino runs on the CPU, not on {self.device.type}; use device cpu")
+        self._compiled = OpenVinoBackbone(self.backbone) if backend == "openvino" else None
 
     @property
     def num_landmarks(self) -> int:
@@ -77,7 +87,10 @@ class EmotionClassifier:
         Raises:
             UsageError: the network needs landmarks that are not there.
         """
-        found = run_backbone(self.backbone, crops, device=self.device, landmarks=landmarks)
+        if self._compiled is not None:
+            found = self._compiled.run(crops)
+        else:
+            found = run_backbone(self.backbone, crops, device=self.device, landmarks=landmarks)
         logits = found[self._label_set] / self.temperature
         return FrameEvidence(
             found["embedding"].astype(np.float16), log_softmax(logits, axis=1).astype(np.float32)

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from emotemporal.errors import UsageError
 from emotemporal.models.backbone import normalise_crops
+from emotemporal.models.network import FrameNetwork
 
 
 class _Flat(nn.Module):
     """A frame network that returns a tuple, which is what can be exported."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: FrameNetwork) -> None:
         super().__init__()
         self.network = network
 
@@ -32,15 +33,17 @@ class OpenVinoBackbone:
         network: as built by `build_backbone`; it is read, not changed.
         num_threads: of the inference; 0 lets OpenVINO choose.
     Raises:
-        UsageError: OpenVINO is not installed.
+        UsageError: OpenVINO is not installed, or the network sees landmarks.
     """
 
-    def __init__(self, network: nn.Module, *, num_threads: int = 0) -> None:
+    def __init__(self, network: FrameNetwork, *, num_threads: int = 0) -> None:
+        if network.spec.landmarks:
+            raise UsageError("backend openvino runs networks that see the picture alone; use backend torch")
         try:
             import openvino
         except ImportError as error:
             raise UsageError(
-                "--backend openvino: OpenVINO is not installed; run: pip install 'emotemporal[openvino]'"
+                "backend openvino: OpenVINO is not installed; run: pip install 'emotemporal[openvino]'"
             ) from error
         self._names = ("embedding", *network.classifiers)
         batch = torch.export.Dim("batch")
