@@ -15,6 +15,7 @@ from emotemporal.errors import UsageError
 if TYPE_CHECKING:
     from emotemporal.checkpoint import Checkpoint
     from emotemporal.datasets.crops import CropStore
+    from emotemporal.training.evaluation import FramePrediction
 
 _PROTOCOLS = ("fer2013", "ferplus", "clips")
 
@@ -38,6 +39,11 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--split", type=str, help="PrivateTest by default for FER2013, else all clips")
     parser.add_argument("--flip", action="store_true", help="average each face with its mirror image")
     parser.add_argument("--predictions", type=str, help="csv to write with one row for each clip")
+    parser.add_argument(
+        "--figures",
+        type=str,
+        help="folder for pictures: confusion; for faces also reliability, risk-coverage",
+    )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
     return parser
@@ -86,13 +92,17 @@ def _protocol_of(data: Path, options: Any) -> str:
 def _evaluate_faces(checkpoint: "Checkpoint", data: Path, options: Any, protocol: str) -> dict[str, Any]:
     from emotemporal.datasets.fer2013 import read_fer2013
     from emotemporal.pipeline import choose_device
-    from emotemporal.training.evaluation import evaluate_frames
+    from emotemporal.training.evaluation import predict_frames
 
     votes = data.parent / "fer2013new.csv" if protocol == "ferplus" else None
     split = options.split or "PrivateTest"
     faces = read_fer2013(data, ferplus=votes).split(split)
     device = choose_device(options.device).type
-    found = evaluate_frames(checkpoint, faces, labels=protocol, flip=options.flip, device=device)
+    predicted = predict_frames(checkpoint, faces, labels=protocol, flip=options.flip, device=device)
+    found = predicted.metrics()
+    if options.figures:
+        title = f"{protocol}, {split}: {found['num']} faces, accuracy {found['accuracy']:.1%}"
+        _write_face_figures(Path(options.figures), predicted, title)
     return {"split": split, "flip": options.flip, **found}
 
 
@@ -112,12 +122,38 @@ def _evaluate_clips(checkpoint: "Checkpoint", data: Path, options: Any) -> dict[
         write_predictions(options.predictions, predictions, classifier.labels)
     aggregations = AGGREGATIONS if classifier.head is not None else ("sum", "vote")
     report = clip_report(predictions, classifier.labels, aggregations)
+    if options.figures:
+        _write_clip_figures(Path(options.figures), report)
     return {
         "split": options.split or "all",
         "num": report["num"],
         "labels": list(classifier.labels),
         **report["aggregations"],
     }
+
+
+def _write_face_figures(folder: Path, predicted: "FramePrediction", title: str) -> None:
+    from emotemporal.labelling.calibration import risk_coverage
+    from emotemporal.report.plots import plot_confusion, plot_reliability, plot_risk_coverage, save_figure
+
+    found = predicted.metrics()
+    save_figure(plot_confusion(found["confusion"], predicted.names, title=title), folder / "confusion.png")
+    reliability = plot_reliability(predicted.probs, predicted.labels, title=title)
+    save_figure(reliability, folder / "reliability.png")
+    curve = risk_coverage(predicted.probs, predicted.labels)
+    save_figure(plot_risk_coverage({"by confidence": curve}, title=title), folder / "risk_coverage.png")
+
+
+def _write_clip_figures(folder: Path, report: dict[str, Any]) -> None:
+    from emotemporal.report.plots import plot_confusion, save_figure
+
+    for name, found in report["aggregations"].items():
+        title = f"{name}: {report['num']} clips, accuracy {found['accuracy']:.1%}"
+        if found["num_without_prediction"]:
+            # They stand in no column of the matrix, but count as errors.
+            title += f"\n{found['num_without_prediction']} clips without a face are not shown"
+        figure = plot_confusion(found["confusion"], found["labels"], title=title)
+        save_figure(figure, folder / f"confusion_{name}.png")
 
 
 def _open_or_extract(checkpoint: "Checkpoint", data: Path, temporary: Path, device: str) -> "CropStore":

@@ -118,15 +118,31 @@ def write_predictions(path: str | Path, predictions: Sequence[ClipPrediction], l
             writer.writerow(row)
 
 
-def evaluate_frames(
+@dataclass(frozen=True, eq=False)
+class FramePrediction:
+    """What a frame network says of labelled faces."""
+
+    probs: np.ndarray
+    """float (N, C), rows sum to 1."""
+    labels: np.ndarray
+    """int64 (N,), true classes."""
+    names: tuple[str, ...]
+    """The C emotions."""
+
+    def metrics(self) -> dict[str, Any]:
+        """Return what `classification_metrics` finds."""
+        return classification_metrics(self.labels, self.probs.argmax(1), self.probs, self.names)
+
+
+def predict_frames(
     checkpoint: Checkpoint,
     faces: FaceImages,
     *,
     labels: str = "fer2013",
     flip: bool = False,
     device: str = "cpu",
-) -> dict[str, Any]:
-    """Measure a checkpoint's frame network on face pictures.
+) -> FramePrediction:
+    """Run a checkpoint's frame network on labelled face pictures.
 
     Args:
         checkpoint: frame or clip checkpoint.
@@ -158,4 +174,16 @@ def evaluate_frames(
         ],
         axis=0,
     )
-    return classification_metrics(faces.labels, probs.argmax(1), probs, names)
+    return FramePrediction(probs, faces.labels, tuple(names))
+
+
+def evaluate_frames(
+    checkpoint: Checkpoint,
+    faces: FaceImages,
+    *,
+    labels: str = "fer2013",
+    flip: bool = False,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Measure a checkpoint's frame network on face pictures: `predict_frames`, then its metrics."""
+    return predict_frames(checkpoint, faces, labels=labels, flip=flip, device=device).metrics()
