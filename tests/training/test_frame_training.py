@@ -3,14 +3,18 @@
 import json
 from dataclasses import replace
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from emotemporal.checkpoint import load_checkpoint
 from emotemporal.datasets.fer2013 import read_fer2013
 from emotemporal.errors import DataError, TrainingError, UsageError
 from emotemporal.models.specs import BackboneSpec
+from emotemporal.report.palette import emotion_colour
 from emotemporal.training.config import AugmentationConfig, FrameConfig, OptimConfig, RunConfig
 from emotemporal.training.evaluation import evaluate_frames
 from emotemporal.training.frame import train_frame
@@ -40,6 +44,23 @@ def test_learns_and_saves_what_evaluation_finds(toy_fer2013, tmp_path):
     assert [record["epoch"] for record in records] == list(range(1, 13))
     assert checkpoint.header.temperature > 0
     assert list(tmp_path.glob("events.*"))
+
+
+def test_every_epoch_shows_its_confusion(toy_fer2013, tmp_path):
+    train_frame(make_config(toy_fer2013, tmp_path, epochs=2), on_line=lambda line: None)
+    events = EventAccumulator(str(tmp_path), size_guidance={"images": 0})
+    events.Reload()
+    pictures = events.Images("confusion")
+    assert [picture.step for picture in pictures] == [1, 2]
+    first, second = (
+        cv2.imdecode(np.frombuffer(picture.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
+        for picture in pictures
+    )
+    assert first.shape == second.shape
+    assert min(first.shape[:2]) > 400
+    # At least the titles name different epochs.
+    assert (first != second).any()
+    assert (first == emotion_colour("disgust")[::-1]).all(axis=2).sum() > 20
 
 
 def test_starting_from_other_weights(toy_fer2013, tmp_path):
