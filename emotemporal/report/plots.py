@@ -177,11 +177,12 @@ def plot_robustness(
         if constant is not None:
             axes.axhline(constant, color=_FAINT, lw=1, ls=":")
         axes.plot(at, accuracies, "o-", color=colour, ms=4)
-        for i in (0, len(points) - 1):
+        # The first above the curve and the last below it: accuracy falls.
+        for i, above_pt in ((0, 6), (len(points) - 1, -13)):
             axes.annotate(
                 f"{accuracies[i]:.0%}",
                 (i, accuracies[i]),
-                xytext=(0, 6),
+                xytext=(0, above_pt),
                 textcoords="offset points",
                 ha="center",
                 fontsize=8,
