@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jsonargparse import CLI
+from jsonargparse import auto_cli
 from results import ROOT, write_result
 
 from emotemporal.checkpoint import load_checkpoint
@@ -113,4 +113,4 @@ def _print_table(rows: Mapping[str, Mapping[str, float]]) -> None:
 
 
 if __name__ == "__main__":
-    CLI(main)
+    auto_cli(main)

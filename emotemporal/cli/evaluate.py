@@ -16,6 +16,7 @@ from emotemporal.labels import LABEL_SETS
 if TYPE_CHECKING:
     from emotemporal.checkpoint import Checkpoint
     from emotemporal.datasets.crops import CropStore
+    from emotemporal.training.evaluation import FramePrediction
 
 _PROTOCOLS = ("fer2013", "ferplus", "clips")
 
@@ -52,6 +53,11 @@ def _parser() -> ArgumentParser:
         help="folder that keeps faces' landmarks, for networks that see them",
     )
     parser.add_argument("--predictions", type=str, help="csv to write with one row for each clip")
+    parser.add_argument(
+        "--figures",
+        type=str,
+        help="folder for pictures: confusion; for faces also reliability, risk-coverage",
+    )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
     return parser
@@ -105,7 +111,7 @@ def _evaluate_faces(
 ) -> dict[str, Any]:
     from emotemporal.datasets.fer2013 import read_fer2013
     from emotemporal.pipeline import choose_device
-    from emotemporal.training.evaluation import evaluate_frames
+    from emotemporal.training.evaluation import predict_frames
 
     votes = data.parent / "fer2013new.csv" if label_set == "ferplus" else None
     split = options.split or "PrivateTest"
@@ -113,7 +119,7 @@ def _evaluate_faces(
     if faces.skipped:
         print(f"warning: skipped {len(faces.skipped)}, the first: {faces.skipped[0]}", file=sys.stderr)
     device = choose_device(options.device).type
-    found = evaluate_frames(
+    predicted = predict_frames(
         checkpoint,
         faces,
         labels=label_set,
@@ -121,7 +127,11 @@ def _evaluate_faces(
         device=device,
         landmark_cache=Path(options.landmark_cache) if options.landmark_cache else None,
     )
+    found = predicted.metrics()
     label_set = label_set or checkpoint.header.main_classifier
+    if options.figures:
+        title = f"{label_set}, {split}: {found['num']} faces, accuracy {found['accuracy']:.1%}"
+        _write_face_figures(Path(options.figures), predicted, title)
     how = {"split": split, "flip": options.flip, "label_set": label_set}
     return {**how, "num_skipped": len(faces.skipped), **found}
 
@@ -154,6 +164,8 @@ def _evaluate_clips(
         write_predictions(options.predictions, predictions, label_map.target)
     aggregations = AGGREGATIONS if classifier.head is not None else ("sum", "vote")
     report = clip_report(predictions, label_map.target, aggregations)
+    if options.figures:
+        _write_clip_figures(Path(options.figures), report)
     return {
         "split": options.split or "all",
         "label_set": label_set or source,
@@ -162,6 +174,30 @@ def _evaluate_clips(
         "labels": list(label_map.target),
         **report["aggregations"],
     }
+
+
+def _write_face_figures(folder: Path, predicted: "FramePrediction", title: str) -> None:
+    from emotemporal.labelling.calibration import risk_coverage
+    from emotemporal.report.plots import plot_confusion, plot_reliability, plot_risk_coverage, save_figure
+
+    found = predicted.metrics()
+    save_figure(plot_confusion(found["confusion"], predicted.names, title=title), folder / "confusion.png")
+    reliability = plot_reliability(predicted.probs, predicted.labels, title=title)
+    save_figure(reliability, folder / "reliability.png")
+    curve = risk_coverage(predicted.probs, predicted.labels)
+    save_figure(plot_risk_coverage({"by confidence": curve}, title=title), folder / "risk_coverage.png")
+
+
+def _write_clip_figures(folder: Path, report: dict[str, Any]) -> None:
+    from emotemporal.report.plots import plot_confusion, save_figure
+
+    for name, found in report["aggregations"].items():
+        title = f"{name}: {report['num']} clips, accuracy {found['accuracy']:.1%}"
+        if found["num_without_prediction"]:
+            # They stand in no column of the matrix, but count as errors.
+            title += f"\n{found['num_without_prediction']} clips without a face are not shown"
+        figure = plot_confusion(found["confusion"], found["labels"], title=title)
+        save_figure(figure, folder / f"confusion_{name}.png")
 
 
 def _open_or_extract(checkpoint: "Checkpoint", data: Path, temporary: Path, device: str) -> "CropStore":

@@ -8,6 +8,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import nn
@@ -102,6 +103,10 @@ class RunFolder:
         for name, value in metrics.items():
             self._events.add_scalar(name, value, epoch)
         return f"epoch {epoch}: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+
+    def log_picture(self, name: str, picture: np.ndarray, epoch: int) -> None:
+        """Show a picture, uint8 (H, W, 3) RGB, in TensorBoard beside the epoch's metrics."""
+        self._events.add_image(name, picture, epoch, dataformats="HWC")
 
     def close(self) -> None:
         self._events.close()

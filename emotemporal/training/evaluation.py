@@ -132,7 +132,26 @@ def write_predictions(path: str | Path, predictions: Sequence[ClipPrediction], l
             writer.writerow(row)
 
 
-def evaluate_frames(
+@dataclass(frozen=True, eq=False)
+class FramePrediction:
+    """What a frame network says of labelled faces."""
+
+    probs: np.ndarray
+    """float (N, C), rows sum to 1."""
+    labels: np.ndarray
+    """int64 (N,), true classes."""
+    names: tuple[str, ...]
+    """The C emotions."""
+    num_left_out: int = 0
+    """Faces whose truth is none of those."""
+
+    def metrics(self) -> dict[str, Any]:
+        """Return what `classification_metrics` finds, and `num_left_out`."""
+        found = classification_metrics(self.labels, self.probs.argmax(1), self.probs, self.names)
+        return {**found, "num_left_out": self.num_left_out}
+
+
+def predict_frames(
     checkpoint: Checkpoint,
     faces: FaceImages,
     *,
@@ -140,8 +159,8 @@ def evaluate_frames(
     flip: bool = False,
     device: str = "cpu",
     landmark_cache: Path | None = None,
-) -> dict[str, Any]:
-    """Measure a checkpoint's frame network on face pictures.
+) -> FramePrediction:
+    """Run a checkpoint's frame network on labelled face pictures.
 
     Args:
         checkpoint: frame or clip checkpoint.
@@ -150,7 +169,6 @@ def evaluate_frames(
             is the original label, for `ferplus` what the majority of FER+'s annotators say.
         flip: average the probabilities with those of the mirrored picture.
         landmark_cache: folder that keeps the faces' landmarks, where the network sees them.
-    Returns: what `classification_metrics` does, and `num_left_out`: faces whose truth is not in the set.
     Raises:
         DataError: the votes are not there, or no face is left.
         UsageError: the network cannot tell those labels, or what finds its landmarks is not installed.
@@ -171,14 +189,16 @@ def evaluate_frames(
     if classifier.num_landmarks:
         # Of the whole split, which is what a training has kept.
         points = face_landmarks(faces.images, classifier.num_landmarks, folder=landmark_cache)[kept]
-    truth, images = truth[kept], faces.images[kept]
+    images = faces.images[kept]
     views = [(images, points)]
     if flip:
         mirrored = None if points is None else mirror_landmarks(torch.from_numpy(points)).numpy()
         views.append((images[:, :, ::-1].copy(), mirrored))
     found = [np.exp(classifier.classify_crops(view, landmarks).log_probs) for view, landmarks in views]
     probs = label_map.merge_probs(np.mean(found, axis=0))
-    return {
-        **classification_metrics(truth, probs.argmax(1), probs, names),
-        "num_left_out": int(np.sum(~kept)),
-    }
+    return FramePrediction(probs, truth[kept], tuple(names), num_left_out=int(np.sum(~kept)))
+
+
+def evaluate_frames(checkpoint: Checkpoint, faces: FaceImages, **options: Any) -> dict[str, Any]:
+    """Measure a checkpoint's frame network on face pictures: `predict_frames`, then its metrics."""
+    return predict_frames(checkpoint, faces, **options).metrics()

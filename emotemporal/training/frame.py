@@ -37,11 +37,15 @@ from emotemporal.models.classifier import run_backbone
 from emotemporal.models.mixed import landmark_vector
 from emotemporal.models.network import FrameNetwork
 from emotemporal.models.specs import BackboneSpec
+from emotemporal.report.plots import plot_confusion, render_figure
 from emotemporal.training.augmentation import augment_faces, augment_faces_with_landmarks, mix_pairs
 from emotemporal.training.config import FrameConfig
 from emotemporal.training.distillation import teacher_probs
 from emotemporal.training.engine import RunFolder, Trainer, make_fabric, settings_of
 from emotemporal.training.metrics import classification_metrics
+
+# A picture of some 550 px a side, 40 kB an epoch.
+_PICTURE_DPI = 80
 
 
 class _TrainingData(NamedTuple):
@@ -113,7 +117,7 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
         logits = run_backbone(
             trainer.averaged.module, validation.images, device=fabric.device, landmarks=validation_points
         )
-        metrics = _validation_metrics(logits[config.label_set], validation.labels, spec)
+        metrics, confusion = _validation_metrics(logits[config.label_set], validation.labels, spec)
         seconds = time.perf_counter() - started
         metrics = {"train_loss": loss, **metrics, "faces_per_second": len(train) / seconds}
         if folder is not None:
@@ -123,6 +127,11 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
                 tensors = {f"backbone.{k}": v for k, v in trainer.averaged.module.state_dict().items()}
                 save_checkpoint(best_path, header, tensors)
             folder.save_state(trainer.state())
+            title = f"PublicTest after epoch {trainer.epoch}: accuracy {metrics['accuracy']:.1%}"
+            picture = render_figure(
+                plot_confusion(confusion, LABEL_SETS[config.label_set], title=title), dpi=_PICTURE_DPI
+            )
+            folder.log_picture("confusion", picture, trainer.epoch)
             on_line(folder.log_epoch(trainer.epoch, metrics))
         fabric.barrier()
     if folder is not None:
@@ -231,12 +240,16 @@ def _mixed_loss(logits: Tensor, target: Tensor, partner: Tensor, weight: float) 
     return -(blend * logits.float().log_softmax(1)).sum(1).mean()
 
 
-def _validation_metrics(logits: np.ndarray, labels: np.ndarray, spec: BackboneSpec) -> dict[str, float]:
+def _validation_metrics(
+    logits: np.ndarray, labels: np.ndarray, spec: BackboneSpec
+) -> tuple[dict[str, float], list[list[int]]]:
+    """Return the figures of an epoch and the confusion matrix."""
     log_probs = log_softmax(logits, axis=1)
     names = next(iter(spec.label_sets.values()))
     found = classification_metrics(labels, logits.argmax(1), np.exp(log_probs), names)
     loss = -log_probs[np.arange(len(labels)), labels].mean()
-    return {"accuracy": found["accuracy"], "uar": found["uar"], "loss": float(loss), "ece": found["ece"]}
+    metrics = {"accuracy": found["accuracy"], "uar": found["uar"], "loss": float(loss), "ece": found["ece"]}
+    return metrics, found["confusion"]
 
 
 def _header(

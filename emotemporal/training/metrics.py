@@ -10,7 +10,7 @@ from torchmetrics.functional.classification import (
     multiclass_confusion_matrix,
 )
 
-_CALIBRATION_BINS = 15
+from emotemporal.labelling.calibration import CALIBRATION_BINS
 
 
 def classification_metrics(
@@ -60,7 +60,7 @@ def calibration_error(probs: np.ndarray, labels: np.ndarray) -> float:
             torch.from_numpy(np.ascontiguousarray(probs, dtype=np.float32)),
             torch.from_numpy(labels.astype(np.int64)),
             num_classes=probs.shape[1],
-            n_bins=_CALIBRATION_BINS,
+            n_bins=CALIBRATION_BINS,
             norm="l1",
         )
     )

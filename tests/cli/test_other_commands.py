@@ -3,6 +3,7 @@
 import json
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -71,6 +72,48 @@ def test_evaluation_prints_a_table(store, tiny_clip_checkpoint, tmp_path, capsys
     assert evaluate(arguments) == 0
     assert "accuracy" in capsys.readouterr().out
     assert len(path.read_text().splitlines()) == 3
+
+
+def test_evaluation_draws_clips(store, tiny_clip_checkpoint, tmp_path, capsys):
+    folder = tmp_path / "figures"
+    arguments = ["--checkpoint", str(tiny_clip_checkpoint), "--data", str(store), "--figures", str(folder)]
+    assert evaluate(arguments) == 0
+    assert {path.name for path in folder.iterdir()} == {
+        f"confusion_{name}.png" for name in ("head", "sum", "vote")
+    }
+
+
+@pytest.fixture(scope="module")
+def face_table(tmp_path_factory):
+    """Fourteen faces of noise in FER2013's form."""
+    rng = np.random.default_rng(0)
+    rows = (" ".join(map(str, rng.integers(0, 256, 48 * 48))) for _ in range(14))
+    path = tmp_path_factory.mktemp("faces") / "fer2013.csv"
+    lines = [f"{i % 7},{pixels},PublicTest" for i, pixels in enumerate(rows)]
+    path.write_text("\n".join(["emotion,pixels,Usage", *lines]) + "\n")
+    return path
+
+
+def test_evaluation_draws_faces(face_table, tiny_frame_checkpoint, tmp_path, capsys):
+    arguments = ["--checkpoint", str(tiny_frame_checkpoint), "--data", str(face_table)]
+    arguments += ["--split", "PublicTest", "--json"]
+    assert evaluate(arguments) == 0
+    plain = json.loads(capsys.readouterr().out)
+    folder = tmp_path / "figures"
+    assert evaluate([*arguments, "--figures", str(folder)]) == 0
+    assert json.loads(capsys.readouterr().out) == plain
+    pictures = {path.name: cv2.imread(str(path)) for path in folder.iterdir()}
+    assert set(pictures) == {"confusion.png", "reliability.png", "risk_coverage.png"}
+    assert all(picture.std() > 10 for picture in pictures.values())
+
+
+def test_figures_that_cannot_be_written_are_one_line(face_table, tiny_frame_checkpoint, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    arguments = ["--checkpoint", str(tiny_frame_checkpoint), "--data", str(face_table)]
+    arguments += ["--split", "PublicTest", "--figures", str(tmp_path / "file")]
+    assert evaluate(arguments) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: cannot write")
 
 
 def test_training_from_a_file_and_flags(store, tiny_frame_checkpoint, tmp_path, capsys):

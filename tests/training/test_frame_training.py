@@ -3,10 +3,13 @@
 import json
 from dataclasses import replace
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from scipy.special import softmax
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from emotemporal.checkpoint import build_classifier, load_checkpoint
 from emotemporal.datasets.fer2013 import ferplus_majority, read_fer2013
@@ -15,6 +18,7 @@ from emotemporal.labelling.calibration import fit_temperature
 from emotemporal.labels import FER7, FERPLUS8, LABEL_SETS
 from emotemporal.models.classifier import run_backbone
 from emotemporal.models.specs import BackboneSpec
+from emotemporal.report.palette import emotion_colour
 from emotemporal.training.config import AugmentationConfig, FrameConfig, OptimConfig, RunConfig
 from emotemporal.training.distillation import teacher_probs
 from emotemporal.training.evaluation import evaluate_frames
@@ -88,6 +92,23 @@ def test_a_split_without_the_set_is_refused(toy_fer2013, tmp_path):
     config = replace(make_config(table, tmp_path / "run"), label_set="binary")
     with pytest.raises(DataError, match="none of 60 Training faces shows an emotion of binary"):
         train_frame(config, on_line=lambda line: None)
+
+
+def test_every_epoch_shows_its_confusion(toy_fer2013, tmp_path):
+    train_frame(make_config(toy_fer2013, tmp_path, epochs=2), on_line=lambda line: None)
+    events = EventAccumulator(str(tmp_path), size_guidance={"images": 0})
+    events.Reload()
+    pictures = events.Images("confusion")
+    assert [picture.step for picture in pictures] == [1, 2]
+    first, second = (
+        cv2.imdecode(np.frombuffer(picture.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
+        for picture in pictures
+    )
+    assert first.shape == second.shape
+    assert min(first.shape[:2]) > 400
+    # At least the titles name different epochs.
+    assert (first != second).any()
+    assert (first == emotion_colour("disgust")[::-1]).all(axis=2).sum() > 20
 
 
 def test_starting_from_other_weights(toy_fer2013, tmp_path):
