@@ -4,19 +4,22 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
 from emotemporal.cli.common import EXIT_OK, guarded, make_parser
+from emotemporal.datasets.splits import PROTOCOLS
 from emotemporal.errors import UsageError
 
 if TYPE_CHECKING:
     from emotemporal.checkpoint import Checkpoint
     from emotemporal.datasets.crops import CropStore
+    from emotemporal.datasets.sequences import ClipSequence
 
-_PROTOCOLS = ("fer2013", "ferplus", "clips")
+_OF_FACES = ("fer2013", "ferplus")
 
 
 def _parser() -> ArgumentParser:
@@ -30,7 +33,10 @@ def _parser() -> ArgumentParser:
         "--data", type=str, required=True, help="FER2013 csv; or a crop store, manifest or folder of clips"
     )
     parser.add_argument(
-        "--protocol", choices=_PROTOCOLS, help="fer2013 for a csv with pixels, clips for everything else"
+        "--protocol",
+        choices=[*_OF_FACES, "clips", *PROTOCOLS],
+        help="fer2013 for a csv with pixels, clips for everything else; a named split of clips measures each "
+        "part that it holds out, of data that the head was not trained on",
     )
     parser.add_argument(
         "--labels", choices=["fer2013", "ferplus"], help="of FER2013's faces: its own by default"
@@ -57,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "checkpoint": checkpoint.identity(),
         "data": str(data),
     }
-    if protocol == "clips":
-        document |= _evaluate_clips(checkpoint, data, options)
+    if protocol not in _OF_FACES:
+        document |= _evaluate_clips(checkpoint, data, options, protocol)
     else:
         document |= _evaluate_faces(checkpoint, data, options, protocol)
     if options.json:
@@ -76,9 +82,9 @@ def _protocol_of(data: Path, options: Any) -> str:
     protocol = options.protocol or (faces if is_fer2013(data) else "clips")
     if options.labels not in (None, protocol):
         raise UsageError(f"--labels {options.labels} does not go with --protocol {protocol}")
-    if protocol == "clips" and options.flip:
+    if protocol not in _OF_FACES and options.flip:
         raise UsageError("--flip is for FER2013's faces, not for clips")
-    if protocol != "clips" and options.predictions:
+    if protocol in _OF_FACES and options.predictions:
         raise UsageError("--predictions is for clips, not for FER2013's faces")
     return protocol
 
@@ -96,33 +102,64 @@ def _evaluate_faces(checkpoint: "Checkpoint", data: Path, options: Any, protocol
     return {"split": split, "flip": options.flip, **found}
 
 
-def _evaluate_clips(checkpoint: "Checkpoint", data: Path, options: Any) -> dict[str, Any]:
+def _evaluate_clips(checkpoint: "Checkpoint", data: Path, options: Any, protocol: str) -> dict[str, Any]:
     from emotemporal.checkpoint import build_classifier
     from emotemporal.datasets.sequences import load_sequences
+    from emotemporal.datasets.splits import make_folds
     from emotemporal.labelling.aggregation import AGGREGATIONS
     from emotemporal.pipeline import choose_device
-    from emotemporal.training.evaluation import clip_report, predict_clips, write_predictions
+    from emotemporal.training.evaluation import clip_report, fold_report, predict_clips, write_predictions
 
     classifier = build_classifier(checkpoint, device=choose_device(options.device))
     with tempfile.TemporaryDirectory() as temporary:
         store = _open_or_extract(checkpoint, data, Path(temporary), options.device)
         clips = load_sequences(store, classifier, splits=[options.split] if options.split else ())
+    held_out = {}
+    if protocol != "clips":
+        folds = make_folds(
+            protocol,
+            subjects=[clip.subject for clip in clips],
+            sources=[clip.source for clip in clips],
+            splits=[clip.split for clip in clips],
+        )
+        held_out = {fold.name: [clips[i] for i in fold.test] for fold in folds}
+        clips = [clip for part in held_out.values() for clip in part]
+    num_trained = _warn_of_trained(checkpoint, clips, protocol)
     predictions = predict_clips(classifier, clips)
     if options.predictions:
         write_predictions(options.predictions, predictions, classifier.labels)
     aggregations = AGGREGATIONS if classifier.head is not None else ("sum", "vote")
     report = clip_report(predictions, classifier.labels, aggregations)
-    return {
-        "split": options.split or "all",
+    document = {
+        "split": options.split or ("validation" if protocol == "train-validation" else "all"),
         "num": report["num"],
+        "num_trained_on": num_trained,
         "labels": list(classifier.labels),
         **report["aggregations"],
     }
+    if len(held_out) > 1:
+        parts = {name: [clip.clip_id for clip in part] for name, part in held_out.items()}
+        document["folds"] = fold_report(predictions, parts, aggregations)
+    return document
+
+
+def _warn_of_trained(checkpoint: "Checkpoint", clips: "list[ClipSequence]", protocol: str) -> int:
+    """Return how many of the clips the head was trained on; a named split refuses them."""
+    trained = set(checkpoint.header.training.get("sources", ()))
+    num = sum(clip.source in trained for clip in clips)
+    if not num:
+        return 0
+    found = f"{num} of the {len(clips)} clips are among those that the head was trained on"
+    if protocol != "clips":
+        raise UsageError(f"{found}: --protocol {protocol} would not be fair; see the training's report.json")
+    print(f"warning: {found}", file=sys.stderr)
+    return num
 
 
 def _open_or_extract(checkpoint: "Checkpoint", data: Path, temporary: Path, device: str) -> "CropStore":
     from emotemporal.datasets.crops import CropStore
-    from emotemporal.datasets.manifest import read_manifest
+    from emotemporal.datasets.registry import read_clips
+    from emotemporal.errors import VideoError
     from emotemporal.extraction import extract_faces
     from emotemporal.faces.detector import MtcnnDetector
     from emotemporal.pipeline import choose_device
@@ -130,19 +167,19 @@ def _open_or_extract(checkpoint: "Checkpoint", data: Path, temporary: Path, devi
     geometry = checkpoint.header.geometry
     if (data / "store.json").is_file():
         store = CropStore.open(data)
-        if store.geometry != geometry:
-            raise UsageError(
-                f"{data}: cut in another geometry than the checkpoint's; extract the faces again"
-            )
+        store.require_geometry(geometry)
         return store
-    items = read_manifest(data)
+    found = read_clips(data, merge_calm="calm" not in checkpoint.header.labels)
+    for note in found.notes:
+        print(note, file=sys.stderr)
     store = CropStore.create(temporary / "store", geometry, {})
 
-    def on_failure(item: Any, error: Exception) -> None:
+    def on_failure(item: Any, reason: str) -> None:
         # An evaluation that leaves out what it cannot read would flatter the checkpoint.
-        raise error
+        raise VideoError(reason)
 
-    extract_faces(items, store, MtcnnDetector(device=choose_device(device).type), on_failure=on_failure)
+    make_detector = partial(MtcnnDetector, device=choose_device(device).type)
+    extract_faces(found.items, store, make_detector, on_failure=on_failure)
     return store
 
 
@@ -170,6 +207,9 @@ def _print_report(document: dict[str, Any]) -> None:
         if found.get("interval"):
             low, high = found["interval"]
             console.print(f"{name}: 95 % interval of the accuracy {low:.3f} to {high:.3f}", highlight=False)
+    for name, found in document.get("folds", {}).items():
+        mean, spread, num = found["mean"], found["deviation"], len(found["accuracy"])
+        console.print(f"{name}: {num} folds, accuracy {mean:.3f} ± {spread:.3f}", highlight=False)
     missing = next(iter(columns.values()))["num_without_prediction"]
     if missing:
         print(f"{missing} clips without a face count as errors", file=sys.stderr)
