@@ -251,7 +251,7 @@ def _write_table(store: CropStore, extraction: Extraction) -> None:
     header += ["num_frames", "num_seen", "share_seen", "num_people", "reason"]
     with (
         replacing(store.folder / "extraction.csv") as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as stream,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
     ):
         writer = csv.writer(stream)
         writer.writerow(header)

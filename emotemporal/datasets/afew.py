@@ -4,10 +4,19 @@ Files are `Train_AFEW/<Emotion>/<number>.avi` and `Val_AFEW/<Emotion>/<number>.a
 and `Val`; the clips of `Test_AFEW` come without labels.
 """
 
+import re
 from collections import Counter
 from pathlib import Path
 
-from emotemporal.datasets.clips import ClipItem, ClipSet, checked_items, find_videos, safe_id, some_of
+from emotemporal.datasets.clips import (
+    ClipItem,
+    ClipSet,
+    checked_items,
+    find_videos,
+    mostly_named,
+    safe_id,
+    some_of,
+)
 from emotemporal.errors import DataError
 from emotemporal.labels import FER7, canonical_emotion, label_index
 
@@ -20,12 +29,16 @@ _SPLITS = {
     "test_afew": "test",
     "test": "test",
 }
+_NUMBER = re.compile(r"\d{9}")
 _OWN_NAMES = ("train_afew", "val_afew", "test_afew")
 
 
 def is_afew(root: Path) -> bool:
-    """Return whether a folder holds AFEW's own folders; plain `Train` and `Val` could be anybody's."""
-    return any(path.is_dir() and path.name.lower() in _OWN_NAMES for path in root.iterdir())
+    """Return whether a folder holds AFEW's own folders, or plain ones with clips that are numbered as its."""
+    folders = {path.name.lower() for path in root.iterdir() if path.is_dir()}
+    return not folders.isdisjoint(_OWN_NAMES) or (
+        not folders.isdisjoint(_SPLITS) and mostly_named(root, _NUMBER)
+    )
 
 
 def read_afew(root: Path) -> ClipSet:

@@ -63,6 +63,8 @@ class IndexRow:
 
 # `fields` has columns of its own names.
 _COLUMNS = tuple(column.name for column in fields(IndexRow) if column.name != "fields")
+# File names need not be text; they come back as they were.
+_UNDECODABLE = "surrogateescape"
 _COUNTS = ("num_frames", "num_seen", "num_people")
 # All that NumPy and zipfile raise on files that were cut off, overwritten or changed by a bit.
 _UNREADABLE = (
@@ -190,7 +192,7 @@ class CropStore:
         others = list(dict.fromkeys(name for row in rows for name in row.fields))
         with (
             replacing(self.folder / "index.csv") as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as stream,
+            temporary.open("w", newline="", encoding="utf-8", errors=_UNDECODABLE) as stream,
         ):
             writer = csv.DictWriter(stream, fieldnames=[*_COLUMNS, *others], restval="")
             writer.writeheader()
@@ -207,7 +209,7 @@ class CropStore:
         """
         path = self.folder / "index.csv"
         rows = []
-        with path.open(newline="", encoding="utf-8") as stream:
+        with path.open(newline="", encoding="utf-8", errors=_UNDECODABLE) as stream:
             for line, cells in enumerate(csv.DictReader(stream), start=2):
                 try:
                     counts = {name: int(cells.pop(name)) for name in _COUNTS}

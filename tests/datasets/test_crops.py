@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,10 +100,15 @@ def test_the_index_keeps_what_the_data_set_says(tmp_path):
         ClipItem(video, "one", "fear", source="take", fields={"intensity": "strong", "note": 'a, "b"'}),
         ClipItem(video, "two", "fear", fields={"level": "low"}),
     ]
+    undecodable = ClipItem(tmp_path / os.fsdecode(b"caf\xe9.mp4"), "caf\udce9", "fear")
+    undecodable.path.touch()
+    items.append(undecodable)
     for entry in items:
         store.write(entry, some_clip())
     store.write_index(items)
-    one, two = store.read_index()
+    one, two, three = store.read_index()
+    assert Path(three.path) == undecodable.path
+    assert len(store.read(three.clip_id).crops) == 3
     assert (one.source, one.fields) == ("take", {"intensity": "strong", "note": 'a, "b"', "level": ""})
     assert (two.source, two.fields["level"]) == ("two", "low")
 

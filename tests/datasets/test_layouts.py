@@ -132,9 +132,12 @@ def test_afew(tmp_path):
 
 
 def test_afew_in_plain_folders(tmp_path):
-    touch(tmp_path, "Train/Fear/1.avi", "Val/Fear/2.avi")
-    assert [item.split for item in read_afew(tmp_path).items] == ["train", "validation"]
-    touch(tmp_path, "Val/Feer/3.avi")
+    touch(tmp_path, "Train/Fear/000000001.avi", "Val/Fear/000000002.avi", "Test/000000003.avi")
+    found = read_clips(tmp_path)
+    assert found.dataset == "afew"
+    assert [item.split for item in found.items] == ["train", "validation"]
+    assert found.notes == ("1 videos of Test have no labels and are left out",)
+    touch(tmp_path, "Val/Feer/000000004.avi")
     with pytest.raises(DataError, match="did you mean 'fear'"):
         read_afew(tmp_path)
 
