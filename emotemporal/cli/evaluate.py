@@ -124,7 +124,7 @@ def _evaluate_clips(checkpoint: "Checkpoint", data: Path, options: Any, protocol
         )
         held_out = {fold.name: [clips[i] for i in fold.test] for fold in folds}
         clips = [clip for part in held_out.values() for clip in part]
-    num_trained = _warn_of_trained(checkpoint, clips, protocol)
+    num_trained = _num_trained_on(checkpoint, clips, protocol)
     predictions = predict_clips(classifier, clips)
     if options.predictions:
         write_predictions(options.predictions, predictions, classifier.labels)
@@ -143,9 +143,23 @@ def _evaluate_clips(checkpoint: "Checkpoint", data: Path, options: Any, protocol
     return document
 
 
-def _warn_of_trained(checkpoint: "Checkpoint", clips: "list[ClipSequence]", protocol: str) -> int:
-    """Return how many of the clips the head was trained on; a named split refuses them."""
-    trained = set(checkpoint.header.training.get("sources", ()))
+def _num_trained_on(checkpoint: "Checkpoint", clips: "list[ClipSequence]", protocol: str) -> int | None:
+    """Return how many of the clips the head was trained on, None where the checkpoint does not say.
+
+    Raises:
+        UsageError: there are some, and a named split was asked for.
+    """
+    if checkpoint.header.kind != "clip":
+        return 0
+    trained = checkpoint.header.training.get("sources")
+    if trained is None:
+        name = checkpoint.header.training.get("data", "unknown clips")
+        print(
+            f"warning: the head's training ({name}) is not listed; make sure these are others",
+            file=sys.stderr,
+        )
+        return None
+    trained = set(trained)
     num = sum(clip.source in trained for clip in clips)
     if not num:
         return 0

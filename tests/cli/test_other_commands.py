@@ -131,8 +131,11 @@ def test_evaluation_by_a_named_split(store, manifest, tiny_clip_checkpoint, caps
     CropStore.open(store).write_index(own)
     try:
         assert evaluate([*arguments, "--protocol", "leave-one-subject-out", "--json"]) == 0
-        document = json.loads(capsys.readouterr().out)
+        printed = capsys.readouterr()
+        document = json.loads(printed.out)
         assert document["protocol"] == "leave-one-subject-out"
+        assert document["num_trained_on"] is None
+        assert "training (unknown clips) is not listed" in printed.err
         by_fold = document["folds"]["head"]["accuracy"]
         assert set(by_fold) == {"ann", "bob"}
         assert document["folds"]["head"]["mean"] == pytest.approx(sum(by_fold.values()) / 2)
