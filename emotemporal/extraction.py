@@ -1,18 +1,41 @@
 """From labelled videos to a store of face crops for training."""
 
-from collections.abc import Callable, Sequence
+import csv
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from emotemporal.datasets.clips import ClipItem
 from emotemporal.datasets.crops import CropStore, IndexRow, StoredClip
-from emotemporal.datasets.manifest import ClipItem
-from emotemporal.errors import VideoError
+from emotemporal.errors import EmotemporalError, OutputError, VideoError
 from emotemporal.faces.detector import FaceDetector
 from emotemporal.faces.tracker import FaceTracker
+from emotemporal.files import replacing
 from emotemporal.pipeline import iter_face_crops, rows_by_track
 from emotemporal.structures import CropGeometry, CropSequence, Track
 from emotemporal.video.reader import VideoReader
+
+DetectorFactory = Callable[[], FaceDetector]
+"""Makes a detector; for several workers it must be picklable."""
+
+
+@dataclass(frozen=True, eq=False)
+class Extraction:
+    """What became of a list of videos."""
+
+    items: Sequence[ClipItem]
+    rows: Sequence[IndexRow]
+    """Of the clips that are in the store, in the order of `items`."""
+    failures: dict[str, str]
+    """Clip id -> why it could not be extracted."""
 
 
 def extract_clip(path: str | Path, detector: FaceDetector, geometry: CropGeometry) -> StoredClip:
@@ -45,7 +68,11 @@ def extract_clip(path: str | Path, detector: FaceDetector, geometry: CropGeometr
 
 
 def most_prominent(tracks: Sequence[Track]) -> Track:
-    """Return the track that covers the largest area, summed over the frames on which it was seen."""
+    """Return the track that covers the largest area, summed over the frames on which it was seen.
+
+    This is whom the label of a clip is taken to be about, where it shows several: whoever is large and long
+    in the picture. Of equal tracks it is the one that was seen first.
+    """
 
     def area(track: Track) -> float:
         width, height = (track.boxes[:, 2:] - track.boxes[:, :2]).T
@@ -57,28 +84,184 @@ def most_prominent(tracks: Sequence[Track]) -> Track:
 def extract_faces(
     items: Sequence[ClipItem],
     store: CropStore,
-    detector: FaceDetector,
+    make_detector: DetectorFactory,
     *,
-    on_clip: Callable[[ClipItem, StoredClip], None] = lambda item, clip: None,
-    on_failure: Callable[[ClipItem, VideoError], None] = lambda item, error: None,
-) -> list[IndexRow]:
+    workers: int = 1,
+    on_progress: Callable[[str, int, int | None], None] = lambda stage, done, total: None,
+    on_failure: Callable[[ClipItem, str], None] = lambda item, reason: None,
+) -> Extraction:
     """Fill a store with the faces of labelled videos; clips it already holds are left as they are.
 
-    A video that cannot be read is reported and kept out of the index; the others go on.
+    A video that cannot be used is reported and kept out of the index; the others go on. The crops do not
+    depend on the number of workers: each has one thread for the networks, whose sums depend on how many
+    share them.
 
-    Returns: the store's index.
+    Args:
+        items: of ids that differ.
+        store: receives the clips, the index and `extraction.csv`.
+        make_detector: called once for each worker.
+        workers: processes that extract; 1 stays in this one.
+        on_progress: called first with the number of clips that the store held before.
+        on_failure: receives the reason in one line.
     Raises:
         OutputError: the store cannot be written.
+        EmotemporalError: a worker does not start.
     """
-    readable = []
-    for item in items:
-        if not store.has(item):
-            try:
-                clip = extract_clip(item.path, detector, store.geometry)
-            except VideoError as error:
-                on_failure(item, error)
-                continue
-            store.write(item, clip)
-            on_clip(item, clip)
-        readable.append(item)
-    return store.write_index(readable)
+    store.remove_abandoned()
+    missing = [item for item in items if not store.has(item)]
+    done = len(items) - len(missing)
+    on_progress("clips", done, len(items))
+    failures: dict[str, str] = {}
+    several = workers > 1 and len(missing) > 1
+    extract = _extract_in_processes if several else _extract_here
+    with closing(extract(missing, store, make_detector, workers)) as outcomes:
+        for item, reason in outcomes:
+            done += 1
+            if reason:
+                failures[item.clip_id] = reason
+                on_failure(item, reason)
+            on_progress("clips", done, len(items))
+    rows = store.write_index([item for item in items if item.clip_id not in failures])
+    extraction = Extraction(items, rows, failures)
+    _write_table(store, extraction)
+    return extraction
+
+
+def _extract_one(item: ClipItem, store: CropStore, detector: FaceDetector) -> str:
+    """Return why a clip could not be extracted, empty where it was."""
+    try:
+        store.write(item, extract_clip(item.path, detector, store.geometry))
+    except OutputError:
+        raise
+    except VideoError as error:
+        return str(error)
+    except Exception as error:
+        # Whatever one video does to a decoder or a network, hours of others shall not be lost to it.
+        return f"{item.path}: {type(error).__name__}: {' '.join(str(error).split())}"
+    return ""
+
+
+def _extract_here(
+    items: Sequence[ClipItem], store: CropStore, make_detector: DetectorFactory, workers: int
+) -> Iterator[tuple[ClipItem, str]]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        detector = make_detector()
+        for item in items:
+            yield item, _extract_one(item, store, detector)
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Worker:
+    """A process that extracts one clip at a time, so that it is known on which one it died."""
+
+    def __init__(self, store: CropStore, make_detector: DetectorFactory) -> None:
+        # A forked child of a process in which networks have run can hang in their threads.
+        context = get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, store, make_detector))
+        self.process.start()
+        # With this end open its death would go unnoticed.
+        theirs.close()
+        self.item: ClipItem | None = None
+
+    def receive(self) -> str:
+        """Return why its clip could not be extracted, empty where it was.
+
+        Raises:
+            OutputError: it cannot write.
+            EmotemporalError: it never started.
+        """
+        try:
+            kind, reason = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            self.process.join()
+            death = f"a process for it ended with exit code {self.process.exitcode}"
+            if self.item is None:
+                raise EmotemporalError(f"extraction: {death} before it began; try --workers 1") from None
+            return f"{self.item.path}: {death}"
+        if kind == "stop":
+            raise OutputError(reason)
+        return reason
+
+    def end(self) -> None:
+        self.connection.close()
+        self.process.terminate()
+        self.process.join()
+
+
+def _extract_in_processes(
+    items: Sequence[ClipItem], store: CropStore, make_detector: DetectorFactory, workers: int
+) -> Iterator[tuple[ClipItem, str]]:
+    waiting = deque(items)
+    busy = {}
+
+    def start() -> None:
+        worker = _Worker(store, make_detector)
+        busy[worker.connection] = worker
+
+    try:
+        for _ in range(min(workers, len(items))):
+            start()
+        while busy:
+            for connection in wait(list(busy)):
+                worker = busy[connection]
+                reason, item = worker.receive(), worker.item
+                if waiting and worker.process.exitcode is None:
+                    worker.item = waiting.popleft()
+                    # If it has died meanwhile, the next look says so.
+                    with suppress(BrokenPipeError, ConnectionResetError):
+                        connection.send(worker.item)
+                else:
+                    del busy[connection]
+                    worker.end()
+                    if waiting:
+                        start()
+                if item is not None:
+                    yield item, reason
+    finally:
+        for worker in busy.values():
+            worker.end()
+
+
+def _serve(connection: Connection, store: CropStore, make_detector: DetectorFactory) -> None:
+    """Extract what comes through a connection until its other end is gone, with the process that held it."""
+    # A terminal sends its interrupt to all of its processes; ours is ended by the one that started it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    detector = make_detector()
+    connection.send(("ready", ""))
+    while True:
+        try:
+            item = connection.recv()
+            reason = _extract_one(item, store, detector)
+            connection.send(("done", reason))
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return
+        except OutputError as error:
+            connection.send(("stop", str(error)))
+            return
+
+
+def _write_table(store: CropStore, extraction: Extraction) -> None:
+    rows = {row.clip_id: row for row in extraction.rows}
+    header = ["clip_id", "path", "label", "subject", "split", "status"]
+    header += ["num_frames", "num_seen", "share_seen", "num_people", "reason"]
+    with (
+        replacing(store.folder / "extraction.csv") as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+    ):
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        for item in extraction.items:
+            cells = [item.clip_id, item.path, item.label, item.subject, item.split]
+            row = rows.get(item.clip_id)
+            if row is None:
+                cells += ["failed", "", "", "", "", extraction.failures[item.clip_id]]
+            else:
+                share = row.num_seen / max(1, row.num_frames)
+                status = "ok" if row.num_seen else "no_face"
+                cells += [status, row.num_frames, row.num_seen, f"{share:.4f}", row.num_people, ""]
+            writer.writerow(cells)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from emotemporal.errors import OutputError
 
+_PREFIX = ".emotemporal-"
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -19,7 +21,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     # Beside it, since renaming is atomic only within one file system; of its own short name, since that
     # of the target may leave no room for more; of the same suffix, since some writers go by it.
-    temporary = path.parent / f".emotemporal-{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}"
+    temporary = path.parent / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}"
     try:
         try:
             yield temporary
@@ -28,3 +30,21 @@ def replacing(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Delete temporary files of `replacing` whose process on this machine is no more."""
+    for path in folder.glob(f"{_PREFIX}*.part*"):
+        process = path.name.removeprefix(_PREFIX).partition("-")[0]
+        if process.isdecimal() and not _is_alive(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True

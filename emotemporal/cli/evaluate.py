@@ -4,21 +4,24 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
 from emotemporal.cli.common import EXIT_OK, guarded, make_parser
+from emotemporal.datasets.splits import PROTOCOLS
 from emotemporal.errors import UsageError
 from emotemporal.labels import LABEL_SETS
 
 if TYPE_CHECKING:
     from emotemporal.checkpoint import Checkpoint
     from emotemporal.datasets.crops import CropStore
+    from emotemporal.datasets.sequences import ClipSequence
     from emotemporal.training.evaluation import FramePrediction
 
-_PROTOCOLS = ("fer2013", "ferplus", "clips")
+_OF_FACES = ("fer2013", "ferplus")
 
 
 def _parser() -> ArgumentParser:
@@ -32,7 +35,10 @@ def _parser() -> ArgumentParser:
         "--data", type=str, required=True, help="FER2013 csv; or a crop store, manifest or folder of clips"
     )
     parser.add_argument(
-        "--protocol", choices=_PROTOCOLS, help="fer2013 for a csv with pixels, clips for everything else"
+        "--protocol",
+        choices=[*_OF_FACES, "clips", *PROTOCOLS],
+        help="fer2013 for a csv with pixels, clips for everything else; a named split of clips measures each "
+        "part that it holds out, of data that the head was not trained on",
     )
     parser.add_argument(
         "--labels",
@@ -78,8 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "data": str(data),
     }
     label_set = "fer7" if options.labels == "fer2013" else options.labels
-    if protocol == "clips":
-        document |= _evaluate_clips(checkpoint, data, label_set, options)
+    if protocol not in _OF_FACES:
+        document |= _evaluate_clips(checkpoint, data, label_set, options, protocol)
     else:
         label_set = "ferplus" if protocol == "ferplus" else label_set
         document |= _evaluate_faces(checkpoint, data, label_set, options)
@@ -99,9 +105,9 @@ def _protocol_of(data: Path, options: Any) -> str:
     # FER+'s annotators are another truth; every other set is made from FER2013's own labels.
     if options.labels is not None and (options.labels == "ferplus") != (protocol == "ferplus"):
         raise UsageError(f"--labels {options.labels} does not go with --protocol {protocol}")
-    if protocol == "clips" and options.flip:
+    if protocol not in _OF_FACES and options.flip:
         raise UsageError("--flip is for FER2013's faces, not for clips")
-    if protocol != "clips" and options.predictions:
+    if protocol in _OF_FACES and options.predictions:
         raise UsageError("--predictions is for clips, not for FER2013's faces")
     return protocol
 
@@ -137,13 +143,14 @@ def _evaluate_faces(
 
 
 def _evaluate_clips(
-    checkpoint: "Checkpoint", data: Path, label_set: str | None, options: Any
+    checkpoint: "Checkpoint", data: Path, label_set: str | None, options: Any, protocol: str
 ) -> dict[str, Any]:
     from emotemporal.checkpoint import build_classifier, choose_labels
     from emotemporal.datasets.sequences import load_sequences
+    from emotemporal.datasets.splits import make_folds
     from emotemporal.labelling.aggregation import AGGREGATIONS
     from emotemporal.pipeline import choose_device
-    from emotemporal.training.evaluation import clip_report, predict_clips, write_predictions
+    from emotemporal.training.evaluation import clip_report, fold_report, predict_clips, write_predictions
 
     source, label_map = choose_labels(checkpoint, label_set)
     classifier = build_classifier(checkpoint, classifier=source, device=choose_device(options.device))
@@ -159,6 +166,18 @@ def _evaluate_clips(
         store = _open_or_extract(checkpoint, data, Path(temporary), options.device)
         clips = load_sequences(store, classifier, splits=splits, emotions=emotions)
         num_all = sum(not splits or row.split in splits for row in store.read_index())
+    num_left_out = num_all - len(clips)
+    held_out = {}
+    if protocol != "clips":
+        folds = make_folds(
+            protocol,
+            subjects=[clip.subject for clip in clips],
+            sources=[clip.source for clip in clips],
+            splits=[clip.split for clip in clips],
+        )
+        held_out = {fold.name: [clips[i] for i in fold.test] for fold in folds}
+        clips = [clip for part in held_out.values() for clip in part]
+    num_trained = _num_trained_on(checkpoint, clips, protocol)
     predictions = predict_clips(classifier, clips, label_map=label_map)
     if options.predictions:
         write_predictions(options.predictions, predictions, label_map.target)
@@ -166,14 +185,46 @@ def _evaluate_clips(
     report = clip_report(predictions, label_map.target, aggregations)
     if options.figures:
         _write_clip_figures(Path(options.figures), report)
-    return {
-        "split": options.split or "all",
+    document = {
+        "split": options.split or ("validation" if protocol == "train-validation" else "all"),
         "label_set": label_set or source,
         "num": report["num"],
-        "num_left_out": num_all - report["num"],
+        "num_left_out": num_left_out,
+        "num_trained_on": num_trained,
         "labels": list(label_map.target),
         **report["aggregations"],
     }
+    if len(held_out) > 1:
+        parts = {name: [clip.clip_id for clip in part] for name, part in held_out.items()}
+        document["folds"] = fold_report(predictions, parts, aggregations)
+    return document
+
+
+def _num_trained_on(checkpoint: "Checkpoint", clips: "list[ClipSequence]", protocol: str) -> int | None:
+    """Return how many of the clips the head was trained on, None where the checkpoint does not say.
+
+    Raises:
+        UsageError: there are some, and a named split was asked for.
+    """
+    if checkpoint.header.kind != "clip":
+        return 0
+    trained = checkpoint.header.training.get("sources")
+    if trained is None:
+        name = checkpoint.header.training.get("data", "unknown clips")
+        print(
+            f"warning: the head's training ({name}) is not listed; make sure these are others",
+            file=sys.stderr,
+        )
+        return None
+    trained = set(trained)
+    num = sum(clip.source in trained for clip in clips)
+    if not num:
+        return 0
+    found = f"{num} of the {len(clips)} clips are among those that the head was trained on"
+    if protocol != "clips":
+        raise UsageError(f"{found}: --protocol {protocol} would not be fair; see the training's report.json")
+    print(f"warning: {found}", file=sys.stderr)
+    return num
 
 
 def _write_face_figures(folder: Path, predicted: "FramePrediction", title: str) -> None:
@@ -202,7 +253,8 @@ def _write_clip_figures(folder: Path, report: dict[str, Any]) -> None:
 
 def _open_or_extract(checkpoint: "Checkpoint", data: Path, temporary: Path, device: str) -> "CropStore":
     from emotemporal.datasets.crops import CropStore
-    from emotemporal.datasets.manifest import read_manifest
+    from emotemporal.datasets.registry import read_clips
+    from emotemporal.errors import VideoError
     from emotemporal.extraction import extract_faces
     from emotemporal.faces.detector import MtcnnDetector
     from emotemporal.pipeline import choose_device
@@ -210,19 +262,19 @@ def _open_or_extract(checkpoint: "Checkpoint", data: Path, temporary: Path, devi
     geometry = checkpoint.header.geometry
     if (data / "store.json").is_file():
         store = CropStore.open(data)
-        if store.geometry != geometry:
-            raise UsageError(
-                f"{data}: cut in another geometry than the checkpoint's; extract the faces again"
-            )
+        store.require_geometry(geometry)
         return store
-    items = read_manifest(data)
+    found = read_clips(data, merge_calm="calm" not in checkpoint.header.labels)
+    for note in found.notes:
+        print(note, file=sys.stderr)
     store = CropStore.create(temporary / "store", geometry, {})
 
-    def on_failure(item: Any, error: Exception) -> None:
+    def on_failure(item: Any, reason: str) -> None:
         # An evaluation that leaves out what it cannot read would flatter the checkpoint.
-        raise error
+        raise VideoError(reason)
 
-    extract_faces(items, store, MtcnnDetector(device=choose_device(device).type), on_failure=on_failure)
+    make_detector = partial(MtcnnDetector, device=choose_device(device).type)
+    extract_faces(found.items, store, make_detector, on_failure=on_failure)
     return store
 
 
@@ -253,6 +305,9 @@ def _print_report(document: dict[str, Any]) -> None:
         if found.get("interval"):
             low, high = found["interval"]
             console.print(f"{name}: 95 % interval of the accuracy {low:.3f} to {high:.3f}", highlight=False)
+    for name, found in document.get("folds", {}).items():
+        mean, spread, num = found["mean"], found["deviation"], len(found["accuracy"])
+        console.print(f"{name}: {num} folds, accuracy {mean:.3f} ± {spread:.3f}", highlight=False)
     missing = next(iter(columns.values()))["num_without_prediction"]
     if missing:
         print(f"{missing} clips without a face count as errors", file=sys.stderr)

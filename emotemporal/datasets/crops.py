@@ -1,25 +1,30 @@
 """A store of face crops on disk: one file for each clip, an index, the geometry they were cut in.
 
     store.json            format version, crop geometry, what made it
-    index.csv             one row for each clip: label, subject, split, what was found
+    index.csv             one row for each clip: label, subject, split, source, what was found, and what else
+                          the data set says of it, in columns of its names
+    extraction.csv        one row for each video that was to be extracted, failures with their reason
     clips/<clip_id>.npz   crops, frame_index, pts_seconds, track_id
 
-Clip files appear whole or not at all, so an interrupted extraction goes on where it stopped.
+Files appear whole or not at all, so an interrupted extraction goes on where it stopped. Crops are not
+compressed: that would save a quarter of the room, and reading them would take ten times as long.
 """
 
 import csv
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from emotemporal.datasets.manifest import ClipItem
+from emotemporal.datasets.clips import ClipItem
 from emotemporal.errors import DataError, OutputError
-from emotemporal.files import replacing
+from emotemporal.files import remove_abandoned, replacing
 from emotemporal.structures import CropGeometry, CropSequence
 
 _FORMAT_VERSION = 1
@@ -50,6 +55,28 @@ class IndexRow:
     num_seen: int
     """Frames on which the face was seen."""
     num_people: int
+    source: str = ""
+    """The take or film it comes from."""
+    fields: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """What else the data set says of it, by name."""
+
+
+# `fields` has columns of its own names.
+_COLUMNS = tuple(column.name for column in fields(IndexRow) if column.name != "fields")
+# File names need not be text; they come back as they were.
+_UNDECODABLE = "surrogateescape"
+_COUNTS = ("num_frames", "num_seen", "num_people")
+# All that NumPy and zipfile raise on files that were cut off, overwritten or changed by a bit.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class CropStore:
@@ -76,10 +103,15 @@ class CropStore:
         }
         if (folder / "store.json").exists():
             found = _read_header(folder)
-            if found != header:
-                differing = [name for name in header if found.get(name) != header[name]]
+            differing = [
+                f"{part}.{name} {found[part].get(name)} in it, {header[part].get(name)} now"
+                for part in ("geometry", "provenance")
+                for name in sorted({*found[part], *header[part]})
+                if found[part].get(name) != header[part].get(name)
+            ]
+            if differing:
                 raise DataError(
-                    f"{folder}: holds crops made with another {' and '.join(differing)}; choose a new folder"
+                    f"{folder}: holds crops made in another way ({'; '.join(differing)}); choose a new folder"
                 )
         try:
             (folder / "clips").mkdir(parents=True, exist_ok=True)
@@ -103,12 +135,14 @@ class CropStore:
         return cls(folder, CropGeometry.from_dict(header["geometry"]), header["provenance"])
 
     def has(self, item: ClipItem) -> bool:
-        """Return whether the store holds the crops of this very video, as it is now."""
-        path = self._file(item.clip_id)
-        if not path.is_file():
+        """Return whether the store holds the crops of this very video, as it is now, undamaged."""
+        try:
+            with _arrays(self._file(item.clip_id)) as arrays:
+                # Reading everything is what compares the checksums.
+                found = {name: arrays[name] for name in arrays.files}
+            return found["source"].tolist() == _fingerprint(item.path)
+        except _UNREADABLE:
             return False
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            return arrays["source"].tolist() == _fingerprint(item.path)
 
     def write(self, item: ClipItem, clip: StoredClip) -> None:
         """Keep one clip's crops, whole or not at all.
@@ -129,7 +163,7 @@ class CropStore:
                 "crops": clip.crops.crops,
             }
         with replacing(self._file(item.clip_id)) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(stream, **arrays)
+            np.savez(stream, **arrays)
 
     def read(self, clip_id: str) -> StoredClip:
         """Return one clip.
@@ -139,7 +173,7 @@ class CropStore:
         """
         path = self._file(clip_id)
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            with _arrays(path) as arrays:
                 crops = None
                 if "crops" in arrays:
                     crops = CropSequence(
@@ -149,54 +183,95 @@ class CropStore:
                         crops=arrays["crops"],
                     )
                 return StoredClip(int(arrays["num_frames"]), int(arrays["num_people"]), crops)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path}: not readable ({error}); delete it and extract again") from error
+        except _UNREADABLE as error:
+            raise DataError(f"{path}: not readable ({error}); run extract_faces again") from error
 
     def write_index(self, items: Sequence[ClipItem]) -> list[IndexRow]:
         """Write and return the index over all clips of a manifest."""
-        rows = []
-        for item in items:
-            clip = self.read(item.clip_id)
-            rows.append(
-                IndexRow(
-                    clip_id=item.clip_id,
-                    path=str(item.path),
-                    label=item.label,
-                    subject=item.subject,
-                    split=item.split,
-                    num_frames=clip.num_frames,
-                    num_seen=0 if clip.crops is None else len(clip.crops),
-                    num_people=clip.num_people,
-                )
-            )
+        rows = [self._index_row(item) for item in items]
+        others = list(dict.fromkeys(name for row in rows for name in row.fields))
         with (
             replacing(self.folder / "index.csv") as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as stream,
+            temporary.open("w", newline="", encoding="utf-8", errors=_UNDECODABLE) as stream,
         ):
-            writer = csv.DictWriter(stream, fieldnames=list(IndexRow.__dataclass_fields__))
+            writer = csv.DictWriter(stream, fieldnames=[*_COLUMNS, *others], restval="")
             writer.writeheader()
-            writer.writerows(asdict(row) for row in rows)
+            writer.writerows({name: getattr(row, name) for name in _COLUMNS} | row.fields for row in rows)
         return rows
 
     def read_index(self) -> list[IndexRow]:
         """Return the index.
+
+        A clip whose row names no source is its own.
 
         Raises:
             DataError: it is malformed.
         """
         path = self.folder / "index.csv"
         rows = []
-        with path.open(newline="", encoding="utf-8") as stream:
+        with path.open(newline="", encoding="utf-8", errors=_UNDECODABLE) as stream:
             for line, cells in enumerate(csv.DictReader(stream), start=2):
                 try:
-                    counts = {name: int(cells.pop(name)) for name in ("num_frames", "num_seen", "num_people")}
-                    rows.append(IndexRow(**cells, **counts))
+                    counts = {name: int(cells.pop(name)) for name in _COUNTS}
+                    own = {name: cells.pop(name) for name in _COLUMNS if name in cells}
+                    own["source"] = own.get("source") or own["clip_id"]
+                    if None in cells or None in cells.values():
+                        raise ValueError("another number of cells than the header")
+                    rows.append(IndexRow(**own, **counts, fields=cells))
                 except (KeyError, TypeError, ValueError) as error:
                     raise DataError(f"{path}, line {line}: malformed ({error})") from error
         return rows
 
+    def require_geometry(self, geometry: CropGeometry) -> None:
+        """Make sure that the crops are cut as a network wants them.
+
+        Raises:
+            DataError: they are not; the message says in what.
+        """
+        here, there = asdict(self.geometry), asdict(geometry)
+        differing = [f"{name} {here[name]}, not {there[name]}" for name in here if here[name] != there[name]]
+        if differing:
+            raise DataError(
+                f"{self.folder}: cut in another geometry than the network's ({'; '.join(differing)}); "
+                "extract the faces again"
+            )
+
+    def remove_abandoned(self) -> None:
+        """Delete what processes that were killed left half written."""
+        for folder in (self.folder, self.folder / "clips"):
+            remove_abandoned(folder)
+
+    def _index_row(self, item: ClipItem) -> IndexRow:
+        path = self._file(item.clip_id)
+        try:
+            # Not the crops, which are nearly all of the file.
+            with _arrays(path) as arrays:
+                num_seen = len(arrays["frame_index"]) if "frame_index" in arrays else 0
+                num_frames, num_people = int(arrays["num_frames"]), int(arrays["num_people"])
+        except _UNREADABLE as error:
+            raise DataError(f"{path}: not readable ({error}); run extract_faces again") from error
+        return IndexRow(
+            clip_id=item.clip_id,
+            path=str(item.path),
+            label=item.label,
+            subject=item.subject,
+            split=item.split,
+            num_frames=num_frames,
+            num_seen=num_seen,
+            num_people=num_people,
+            source=item.source or item.clip_id,
+            fields=item.fields,
+        )
+
     def _file(self, clip_id: str) -> Path:
         return self.folder / "clips" / f"{clip_id}.npz"
+
+
+@contextmanager
+def _arrays(path: Path) -> Iterator[Any]:
+    # NumPy leaves a file open that it was given by name and finds damaged.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        yield arrays
 
 
 def _fingerprint(path: Path) -> list[int]:
@@ -212,6 +287,7 @@ def _read_header(folder: Path) -> dict[str, Any]:
     try:
         header = json.loads(path.read_text())
         version = header["format_version"]
+        dict(header["geometry"]), dict(header["provenance"])
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not readable ({error})") from error
     if version != _FORMAT_VERSION:

@@ -1,62 +1,62 @@
-"""Lists of labelled videos: a manifest csv, a folder with one, or folders named after emotions."""
+"""Own clips: a manifest csv, a folder with one, or folders named after emotions."""
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
 
-from emotemporal.errors import DataError
-from emotemporal.labels import FER7, canonical_emotion, label_index
-
-VIDEO_SUFFIXES = frozenset(
-    (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv")
+from emotemporal.datasets.clips import (
+    KNOWN_EMOTIONS,
+    ClipItem,
+    ClipSet,
+    checked_items,
+    find_videos,
+    safe_id,
+    some_of,
 )
-# What data sets hold beyond the seven; a head is trained on the subset that its config names.
-KNOWN_EMOTIONS: tuple[str, ...] = (*FER7, "calm", "contempt")
-_MANIFEST_NAMES = ("manifest.csv", "labels.csv")
+from emotemporal.errors import DataError
+from emotemporal.labels import label_index
+
+MANIFEST_NAMES = ("manifest.csv", "labels.csv")
 # The column names data sets use for the same thing; the first that is there counts.
 _COLUMNS = {
     "path": ("path", "file", "video"),
     "label": ("label", "emotion"),
     "subject": ("subject", "actor", "speaker"),
     "split": ("split", "usage", "set"),
+    "source": ("source", "movie"),
 }
-
-
-@dataclass(frozen=True)
-class ClipItem:
-    """One labelled video."""
-
-    path: Path
-    clip_id: str
-    """Unique, safe as a file name."""
-    label: str
-    subject: str = ""
-    """Whom it shows; empty where unknown."""
-    split: str = ""
+# What the index of a crop store says itself: an index can serve as a manifest again.
+_OF_THE_STORE = ("clip_id", "num_frames", "num_seen", "num_people")
 
 
 def read_manifest(path: str | Path) -> list[ClipItem]:
     """List the labelled videos of a manifest csv or a folder.
 
-    A csv has columns `path` and `label` (or `emotion`), and where known `subject` (or `actor`) and
-    `split`; its paths are relative to its own folder. A folder holds such a csv as `manifest.csv` or
-    `labels.csv`, or folders named after emotions, directly or within one folder for each split.
+    A csv has columns `path` and `label` (or `emotion`), and where known `subject` (or `actor`), `split` and
+    `source` (or `movie`); its paths are relative to its own folder, its other columns are kept as fields. A
+    folder holds such a csv as `manifest.csv` or `labels.csv`, or folders named after emotions, directly or
+    within one folder for each split.
 
     Raises:
-        DataError: nothing is there, a row is malformed, a label unknown, or videos are missing.
+        DataError: nothing is there, rows are malformed, labels unknown, videos missing or listed twice.
     """
     path = Path(path)
     if path.is_dir():
-        for name in _MANIFEST_NAMES:
-            if (path / name).is_file():
-                return _read_csv(path / name)
-        return _read_class_folders(path)
+        table = find_manifest(path)
+        return list((read_folders(path) if table is None else read_table(table)).items)
     if path.is_file():
-        return _read_csv(path)
+        return list(read_table(path).items)
     raise DataError(f"{path}: no such file or folder; expected a manifest csv or a folder of labelled videos")
 
 
-def _read_csv(path: Path) -> list[ClipItem]:
+def find_manifest(path: Path) -> Path | None:
+    """Return the manifest that a path is or a folder holds, if any."""
+    if path.is_file():
+        return path
+    return next((path / name for name in MANIFEST_NAMES if (path / name).is_file()), None)
+
+
+def read_table(path: Path) -> ClipSet:
+    """Read a manifest csv; see `read_manifest`."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.reader(stream))
@@ -64,74 +64,71 @@ def _read_csv(path: Path) -> list[ClipItem]:
         raise DataError(f"{path}: not a csv table ({error})") from error
     header = [name.strip().lower() for name in rows[0]] if rows else []
     columns = {}
-    for field, names in _COLUMNS.items():
-        present = [name for name in names if name in header]
+    for name, synonyms in _COLUMNS.items():
+        present = [synonym for synonym in synonyms if synonym in header]
         if present:
-            columns[field] = header.index(present[0])
-    for field in ("path", "label"):
-        if field not in columns:
+            columns[name] = header.index(present[0])
+    for name in ("path", "label"):
+        if name not in columns:
             raise DataError(
-                f"{path}: no column named {' or '.join(_COLUMNS[field])}, found {', '.join(header)}"
+                f"{path}: no column named {' or '.join(_COLUMNS[name])}, found {', '.join(header)}"
             )
-    items = []
+    others = {
+        name: column
+        for column, name in enumerate(header)
+        if name and column not in columns.values() and name not in (*_COLUMNS, *_OF_THE_STORE)
+    }
+    items, faults = [], []
     for line, values in enumerate(rows[1:], start=2):
         if not values:
             continue
         if len(values) != len(header):
-            raise DataError(f"{path}, line {line}: expected {len(header)} cells")
-        cell = {field: str(values[column]).strip() for field, column in columns.items()}
+            faults.append(f"line {line}: expected {len(header)} cells, found {len(values)}")
+            continue
+        cell = {name: values[column].strip() for name, column in columns.items()}
         if not cell["path"]:
-            raise DataError(f"{path}, line {line}: the path is empty")
+            faults.append(f"line {line}: the path is empty")
+            continue
         try:
             label = KNOWN_EMOTIONS[label_index(cell["label"], KNOWN_EMOTIONS)]
         except DataError as error:
-            raise DataError(f"{path}, line {line}: {error}") from error
+            faults.append(f"line {line}: {error}")
+            continue
         items.append(
             ClipItem(
                 path=path.parent / cell["path"],
-                clip_id=_clip_id(Path(cell["path"])),
+                clip_id=safe_id(Path(cell["path"])),
                 label=label,
                 subject=cell.get("subject", ""),
                 split=cell.get("split", ""),
+                source=cell.get("source", ""),
+                fields={name: values[column].strip() for name, column in others.items()},
             )
         )
-    return _checked(items, path)
+    if faults:
+        raise DataError(f"{path}, {some_of(faults)}")
+    return ClipSet("manifest", checked_items(items, path))
 
 
-def _read_class_folders(root: Path) -> list[ClipItem]:
+def read_folders(root: Path) -> ClipSet:
+    """Read `<emotion>/<video>` or `<split>/<emotion>/<video>`.
+
+    Raises:
+        DataError: a video lies in a folder that is no emotion, or there are none.
+    """
     items = []
-    for video in sorted(root.rglob("*")):
-        if video.suffix.lower() not in VIDEO_SUFFIXES or not video.is_file():
-            continue
+    for video in find_videos(root):
         inner = video.relative_to(root)
-        label = canonical_emotion(inner.parent.name)
-        if label not in KNOWN_EMOTIONS or len(inner.parts) > 3:
+        try:
+            label = KNOWN_EMOTIONS[label_index(inner.parent.name, KNOWN_EMOTIONS)]
+            too_deep = len(inner.parts) > 3
+        except DataError as error:
             raise DataError(
-                f"{video}: its folder '{inner.parent.name}' is no emotion; "
-                f"expected {root}/[<split>/]<emotion>/<video> or a {_MANIFEST_NAMES[0]}"
-            )
+                f"{video}: its folder is no emotion: {error}; expected {root}/[<split>/]<emotion>/<video> "
+                f"or a {MANIFEST_NAMES[0]}"
+            ) from error
+        if too_deep:
+            raise DataError(f"{video}: too deep, expected {root}/[<split>/]<emotion>/<video>")
         split = inner.parts[0] if len(inner.parts) == 3 else ""
-        items.append(ClipItem(path=video, clip_id=_clip_id(inner), label=label, split=split))
-    return _checked(items, root)
-
-
-def _clip_id(relative: Path) -> str:
-    """Make a file name of a path; nothing in it can lead out of a folder."""
-    parts = [part for part in relative.with_suffix("").parts if part not in ("..", ".", relative.anchor)]
-    return "__".join(parts)
-
-
-def _checked(items: list[ClipItem], source: Path) -> list[ClipItem]:
-    if not items:
-        raise DataError(f"{source}: no labelled videos in it")
-    missing = [str(item.path) for item in items if not item.path.is_file()]
-    if missing:
-        raise DataError(f"{source}: {len(missing)} of {len(items)} videos are missing: {', '.join(missing)}")
-    seen: dict[str, Path] = {}
-    for item in items:
-        if item.clip_id in seen:
-            raise DataError(
-                f"{source}: {seen[item.clip_id]} and {item.path} would share the id {item.clip_id}"
-            )
-        seen[item.clip_id] = item.path
-    return items
+        items.append(ClipItem(path=video, clip_id=safe_id(inner), label=label, split=split))
+    return ClipSet("folders", checked_items(items, root))

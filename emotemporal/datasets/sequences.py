@@ -23,6 +23,9 @@ class ClipSequence:
     """float64 (L,); L = 0 where no face was found."""
     views: tuple[FrameEvidence, ...]
     """Of the crops as they are, then of their mirror images; empty where no face was found."""
+    split: str = ""
+    source: str = ""
+    """The take or film it comes from."""
 
     def __len__(self) -> int:
         return len(self.pts_seconds)
@@ -58,6 +61,7 @@ def load_sequences(
             raise DataError(
                 f"{store.folder}: clip {row.clip_id} shows '{row.label}', "
                 f"the frame network knows {', '.join(classifier.labels)}"
+                + ("; extract_faces --calm neutral relabels them" if row.label == "calm" else "")
             )
         crops = store.read(row.clip_id).crops
         views: tuple[FrameEvidence, ...] = ()
@@ -71,7 +75,7 @@ def load_sequences(
             )
         seconds = np.zeros(0) if crops is None else crops.pts_seconds
         label = classifier.labels.index(emotion)
-        found.append(ClipSequence(row.clip_id, label, row.subject, seconds, views))
+        found.append(ClipSequence(row.clip_id, label, row.subject, seconds, views, row.split, row.source))
     if not found:
         wanted = ", ".join([*subjects, *splits, *emotions])
         raise DataError(f"{store.folder}: no clips" + (f" of {wanted}" if wanted else ""))

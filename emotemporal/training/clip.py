@@ -21,7 +21,7 @@ from emotemporal.checkpoint import (
 )
 from emotemporal.datasets.crops import CropStore
 from emotemporal.datasets.sequences import ClipSequence, collate, load_sequences
-from emotemporal.datasets.splits import Fold, subject_folds
+from emotemporal.datasets.splits import Fold, make_folds
 from emotemporal.errors import CheckpointError, DataError, UsageError
 from emotemporal.files import replacing
 from emotemporal.labelling.aggregation import AGGREGATIONS
@@ -35,10 +35,11 @@ from emotemporal.training.evaluation import ClipPrediction, clip_report, predict
 
 
 def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) -> Path:
-    """Cross-validate a temporal head over people, then train it on all clips.
+    """Measure a temporal head on people or videos it has not seen, then train it on all clips.
 
-    The run folder receives `predictions.csv` and `report.json` of the cross-validation and
-    `best.safetensors`, frame network included. All epochs are run: nothing is chosen on held-out people.
+    After protocol `train-validation` the last training is on split `train` alone. The run folder receives
+    `predictions.csv` and `report.json` of the measurement and `best.safetensors`, frame network included.
+    All epochs are run: nothing is chosen on held-out people.
 
     Args:
         config: the run.
@@ -54,11 +55,7 @@ def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) ->
             f"{config.frame_checkpoint}: a {frame.header.kind} checkpoint, expected a frame one"
         )
     store = CropStore.open(config.store)
-    if store.geometry != frame.header.geometry:
-        raise DataError(
-            f"{config.store}: crops of side {store.geometry.side_px} in another geometry than the frame "
-            f"network's (side {frame.header.geometry.side_px}); extract them again"
-        )
+    store.require_geometry(frame.header.geometry)
     if config.run.devices != 1:
         raise UsageError(f"run.devices {config.run.devices}: a head trains in one process, use 1")
     fabric = make_fabric(config.run)
@@ -74,15 +71,24 @@ def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) ->
     report: dict[str, Any] = {}
     temperature = 1.0
     if config.protocol != "none":
-        folds = _cross_validate(config, clips, classifier, fabric, folder.path, on_line)
+        folds = make_folds(
+            config.protocol,
+            subjects=[clip.subject for clip in clips],
+            sources=[clip.source for clip in clips],
+            splits=[clip.split for clip in clips],
+            num_folds=config.num_folds,
+        )
+        found = _cross_validate(config, clips, folds, classifier, fabric, folder.path, on_line)
+        if config.protocol == "train-validation":
+            clips = [clips[i] for i in folds[0].train]
         trained = sorted({clip.label for clip in clips if len(clip)})
-        predictions = _calibrate_folds(folds, trained)
-        temperature = _fit_head_temperature([p for fold in folds for p in fold], trained)
+        predictions = _calibrate_folds(found, trained)
+        temperature = _fit_head_temperature([p for fold in found for p in fold], trained)
         report = clip_report(predictions, classifier.labels, AGGREGATIONS)
         _write_json(folder.path / "report.json", report)
         write_predictions(folder.path / "predictions.csv", predictions, classifier.labels)
-        for name, found in report["aggregations"].items():
-            on_line(f"{name}: accuracy {found['accuracy']:.3f}, UAR {found['uar']:.3f}")
+        for name, values in report["aggregations"].items():
+            on_line(f"{name}: accuracy {values['accuracy']:.3f}, UAR {values['uar']:.3f}")
     head = _train_head(config, clips, classifier, fabric, on_line=on_line, folder=folder)
     path = folder.path / "best.safetensors"
     _save(path, config, frame, classifier, clips, head, temperature, report)
@@ -93,15 +99,15 @@ def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) ->
 def _cross_validate(
     config: ClipConfig,
     clips: Sequence[ClipSequence],
+    folds: Sequence[Fold],
     classifier: EmotionClassifier,
     fabric: Fabric,
     folder: Path,
     on_line: Callable[[str], None],
 ) -> list[list[ClipPrediction]]:
-    """Predict every clip with a head that has not seen its person; finished folds are not run again."""
-    num_folds = None if config.protocol == "leave-one-subject-out" else config.num_folds
+    """Predict the clips held out with heads that have not seen them; finished folds are not run again."""
     predictions = []
-    for fold in subject_folds([clip.subject for clip in clips], num_folds=num_folds):
+    for fold in folds:
         done = folder / "folds" / f"{fold.name}.json"
         if done.exists():
             found = [ClipPrediction.from_dict(values) for values in json.loads(done.read_text())]
@@ -269,6 +275,8 @@ def _save(
         head_temperature=temperature,
         training={
             "data": f"{config.data_name}: {len(clips)} clips",
+            # By which an evaluation can tell that it would measure on what was learnt.
+            "sources": sorted({clip.source for clip in clips}),
             "frame_network": {"sha256": frame.sha256, **frame.header.training},
             "settings": settings_of(config),
             "versions": {"emotemporal": __version__, "torch": torch.__version__},

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from emotemporal.datasets.splits import Protocol
 from emotemporal.models.specs import BackboneSpec, HeadSpec
 
 
@@ -153,8 +154,9 @@ class ClipConfig:
     """Crop store made by extract_faces."""
     frame_checkpoint: Path = Path("checkpoints/frame_fer2013.safetensors")
     """Whose evidence and embeddings the head works on; becomes part of the clip checkpoint."""
-    protocol: Literal["leave-one-subject-out", "subject-folds", "none"] = "leave-one-subject-out"
-    """Cross-validation before the final training on all clips."""
+    protocol: Protocol | Literal["none"] = "leave-one-subject-out"
+    """Measurement before the final training, which is on all clips; after `train-validation` it is on those
+    of split `train` alone, so that the others stay unseen."""
     num_folds: int = 5
     """Of `subject-folds`."""
     subjects: Sequence[str] = ()

@@ -114,6 +114,33 @@ def clip_report(
     return report
 
 
+def fold_report(
+    predictions: Sequence[ClipPrediction], folds: Mapping[str, Sequence[str]], aggregations: Sequence[str]
+) -> dict[str, Any]:
+    """Measure clip predictions for each part of a split.
+
+    Args:
+        predictions: of all clips in the folds.
+        folds: name -> ids of the clips held out; at least two.
+        aggregations: those the classifier has.
+    Returns: for each aggregation `accuracy` by fold, their `mean` and sample standard `deviation`.
+    """
+    by_id = {prediction.clip_id: prediction for prediction in predictions}
+    report = {}
+    for name in aggregations:
+        accuracy = {
+            fold: float(np.mean([by_id[i].pred(name) == by_id[i].label for i in ids]))
+            for fold, ids in folds.items()
+        }
+        values = list(accuracy.values())
+        report[name] = {
+            "accuracy": accuracy,
+            "mean": float(np.mean(values)),
+            "deviation": float(np.std(values, ddof=1)),
+        }
+    return report
+
+
 def write_predictions(path: str | Path, predictions: Sequence[ClipPrediction], labels: Sequence[str]) -> None:
     """Write one row for each clip: truth, and by every aggregation emotion and probabilities."""
     path = Path(path)

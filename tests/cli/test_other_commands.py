@@ -1,6 +1,8 @@
 """Extraction, evaluation and training from the command line, on clips of nine frames."""
 
+import csv
 import json
+from pathlib import Path
 
 import av
 import cv2
@@ -13,6 +15,8 @@ from emotemporal.cli.evaluate import main as evaluate
 from emotemporal.cli.extract_faces import main as extract_faces
 from emotemporal.cli.train_clip import main as train_clip
 from emotemporal.cli.train_frame import main as train_frame
+from emotemporal.datasets.clips import ClipItem
+from emotemporal.datasets.crops import CropStore
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +35,12 @@ def store(manifest, tmp_path_factory):
     return folder
 
 
+def row_of(table: str, name: str) -> list[str]:
+    """Return the words after a row's name."""
+    (line,) = [line for line in table.splitlines() if line.startswith(name + "  ")]
+    return line.removeprefix(name).split()
+
+
 def test_extraction_goes_on_where_it_stopped(manifest, store, capsys):
     clips = sorted((store / "clips").iterdir())
     assert len(clips) == 2
@@ -39,7 +49,9 @@ def test_extraction_goes_on_where_it_stopped(manifest, store, capsys):
     assert extract_faces([str(manifest), "--output", str(store)]) == 0
     printed = capsys.readouterr()
     assert "1 of 2 clips are in the store already" in printed.err
-    assert "2 clips, 18 frames" in printed.out
+    assert row_of(printed.out, "clips") == ["2", "of", "2", "videos"]
+    assert row_of(printed.out, "frames")[0] == "18"
+    assert row_of(printed.out, "of several tracks")[0] == "2"
     assert sorted((store / "clips").iterdir()) == clips
     assert clips[1].stat().st_mtime_ns == kept
 
@@ -50,7 +62,41 @@ def test_an_unreadable_video_is_named_and_the_others_are_kept(short_clip, tmp_pa
     assert extract_faces([str(tmp_path), "--output", str(tmp_path / "store")]) == 1
     printed = capsys.readouterr()
     assert "bad.mp4" in printed.err
-    assert "1 clips" in printed.out
+    assert row_of(printed.out, "clips") == ["1", "of", "2", "videos"]
+    assert row_of(printed.out, "failed") == ["1", "bad"]
+    with (tmp_path / "store" / "extraction.csv").open() as stream:
+        assert [row["status"] for row in csv.DictReader(stream)] == ["ok", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["--dataset", "crema_d"], 1, "no labelled videos"),
+        (["--channel", "song"], 2, "is for ravdess"),
+        (["--workers", "0"], 2, "at least 1, found 0"),
+        (["--side", "0"], 2, "--side"),
+        (["--output", "{store}", "--side", "32"], 1, "geometry.side_px 48 in it, 32 now"),
+    ],
+)
+def test_what_extraction_refuses(store, tmp_path, capsys, arguments, code, text):
+    (tmp_path / "fear").mkdir()
+    (tmp_path / "fear" / "a.mp4").touch()
+    arguments = [argument.format(store=store) for argument in arguments]
+    assert extract_faces([str(tmp_path), "--output", str(tmp_path / "new"), *arguments]) == code
+    assert text in capsys.readouterr().err
+
+
+def test_relabelling_leaves_the_crops(short_clip, tmp_path, capsys):
+    videos, folder = tmp_path / "videos", tmp_path / "store"
+    videos.mkdir()
+    (videos / "02-01-02-01-01-01-07.mp4").write_bytes(short_clip.read_bytes())
+    for calm, label in (("keep", "calm"), ("neutral", "neutral")):
+        assert extract_faces([str(videos), "--output", str(folder), "--calm", calm]) == 0
+        (row,) = CropStore.open(folder).read_index()
+        assert (row.label, row.subject, row.fields["statement"]) == (label, "07", "kids")
+    assert (
+        "1 calm clips are labelled neutral\n1 of 1 clips are in the store already" in capsys.readouterr().err
+    )
 
 
 def test_evaluation_of_videos_and_of_their_store_agree(manifest, store, tiny_clip_checkpoint, capsys):
@@ -116,6 +162,37 @@ def test_figures_that_cannot_be_written_are_one_line(face_table, tiny_frame_chec
     assert line.startswith("error: cannot write")
 
 
+def test_evaluation_by_a_named_split(store, manifest, tiny_clip_checkpoint, capsys):
+    arguments = ["--checkpoint", str(tiny_clip_checkpoint), "--data", str(store)]
+    assert evaluate([*arguments, "--protocol", "leave-one-subject-out"]) == 1
+    # The two videos are copies of one another.
+    assert "source videos on both sides" in capsys.readouterr().err
+    rows = CropStore.open(store).read_index()
+    own = [
+        ClipItem(Path(r.path), r.clip_id, r.label, r.subject, ("train", "val")[i]) for i, r in enumerate(rows)
+    ]
+    CropStore.open(store).write_index(own)
+    try:
+        assert evaluate([*arguments, "--protocol", "leave-one-subject-out", "--json"]) == 0
+        printed = capsys.readouterr()
+        document = json.loads(printed.out)
+        assert document["protocol"] == "leave-one-subject-out"
+        assert document["num_trained_on"] is None
+        assert "training (unknown clips) is not listed" in printed.err
+        by_fold = document["folds"]["head"]["accuracy"]
+        assert set(by_fold) == {"ann", "bob"}
+        assert document["folds"]["head"]["mean"] == pytest.approx(sum(by_fold.values()) / 2)
+        assert document["head"]["accuracy"] == pytest.approx(sum(by_fold.values()) / 2)
+        assert evaluate([*arguments, "--protocol", "train-validation", "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert (document["split"], document["num"]) == ("validation", 1)
+        assert "folds" not in document
+        assert evaluate([*arguments, "--protocol", "ravdess-5fold"]) == 1
+        assert "1 to 24, found ann, bob" in capsys.readouterr().err
+    finally:
+        assert extract_faces([str(manifest), "--output", str(store)]) == 0
+
+
 def test_training_from_a_file_and_flags(store, tiny_frame_checkpoint, tmp_path, capsys):
     config = tmp_path / "clip.yaml"
     config.write_text(
@@ -128,6 +205,13 @@ def test_training_from_a_file_and_flags(store, tiny_frame_checkpoint, tmp_path, 
     settings = json.loads((tmp_path / "run" / "config.json").read_text())
     assert settings["optim"]["epochs"] == 2
     assert settings["optim"]["lr"] == 1e-3
+    capsys.readouterr()
+    # What it was trained on is no fair measure, and it knows.
+    arguments = ["--checkpoint", str(tmp_path / "run" / "best.safetensors"), "--data", str(store)]
+    assert evaluate([*arguments, "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["num_trained_on"] == 2
+    assert "warning: 2 of the 2 clips are among those that the head was trained on" in printed.err
 
 
 @pytest.mark.parametrize("command", [train_frame, train_clip])

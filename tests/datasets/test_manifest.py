@@ -3,7 +3,6 @@
 import pytest
 
 from emotemporal.datasets.manifest import read_manifest
-from emotemporal.datasets.splits import Fold, check_leak, subject_folds
 from emotemporal.errors import DataError
 
 
@@ -45,13 +44,48 @@ def test_other_column_names(tmp_path):
         ("path,label\n,fear\n", "line 2: the path is empty"),
         ("path,mood\none.mp4,fear\n", "no column named label or emotion"),
         ("path,label\n", "no labelled videos"),
-        ("path,label\none.mp4,fear\none.mp4,fear\n", "share the id one"),
-        ("path,label\none.mp4,fear\nx.mp4,sad\ny.mp4,sad\n", "2 of 3 videos are missing"),
+        ("path,label\none.mp4,fear\none.mp4,sad\n", "one.mp4 is listed twice, as fear and sad"),
+        ("path,label\none.mp4,fear\n././one.mp4,fear\n", "is listed twice"),
+        (
+            "path,label\none.mp4,hapy\none.mp4,fear,x\n",
+            "line 2: unknown.*, line 3: expected 2 cells, found 3",
+        ),
+        (
+            "path,label\none.mp4,fear\nx.mp4,sad\ny.mp4,sad\n",
+            r"2 of 3 videos are missing: .*x\.mp4, .*y\.mp4",
+        ),
     ],
 )
 def test_faulty_manifests(tmp_path, text, match):
     with pytest.raises(DataError, match=match):
         read_manifest(write_manifest(tmp_path, text, "one.mp4"))
+
+
+def test_many_missing_videos_are_counted(tmp_path):
+    text = "path,label\none.mp4,fear\n" + "".join(f"{i:02d}.mp4,sad\n" for i in range(25))
+    with pytest.raises(DataError, match=r"25 of 26 videos are missing: .*19\.mp4 and 5 more$"):
+        read_manifest(write_manifest(tmp_path, text, "one.mp4"))
+
+
+def test_two_videos_of_one_id(tmp_path):
+    text = "path,label\none.mp4,fear\none.avi,fear\n"
+    with pytest.raises(DataError, match="would share the id one; rename one"):
+        read_manifest(write_manifest(tmp_path, text, "one.mp4", "one.avi"))
+
+
+def test_other_columns_are_kept_and_those_of_an_index_are_not(tmp_path):
+    text = "clip_id,path,label,mood,movie,num_frames\nx,one.mp4,fear,bad,alien,7\n"
+    (item,) = read_manifest(write_manifest(tmp_path, text, "one.mp4"))
+    assert item.fields == {"mood": "bad"}
+    assert (item.clip_id, item.source) == ("one", "alien")
+
+
+def test_copies_have_one_source(tmp_path):
+    for name, content in (("a", "same"), ("b", "same"), ("c", "othr"), ("d", "longer")):
+        touch(tmp_path / "fear" / f"{name}.mp4")
+        (tmp_path / "fear" / f"{name}.mp4").write_text(content)
+    sources = [item.source for item in read_manifest(tmp_path)]
+    assert sources == ["fear__a", "fear__a", "fear__c", "fear__d"]
 
 
 def test_a_binary_file_is_no_manifest(tmp_path):
@@ -80,39 +114,22 @@ def test_class_folders_with_and_without_splits(tmp_path):
 
 def test_folders_that_are_no_emotions_are_named(tmp_path):
     touch(tmp_path / "holiday" / "a.mp4")
-    with pytest.raises(DataError, match="'holiday' is no emotion"):
+    with pytest.raises(DataError, match="unknown emotion 'holiday'"):
+        read_manifest(tmp_path)
+
+
+def test_misspelt_folders_are_named_with_the_nearest(tmp_path):
+    touch(tmp_path / "train" / "Supprise" / "a.mp4")
+    with pytest.raises(DataError, match=r"a\.mp4: its folder is no emotion: .*did you mean 'surprise'"):
+        read_manifest(tmp_path)
+
+
+def test_videos_too_deep(tmp_path):
+    touch(tmp_path / "all" / "train" / "fear" / "a.mp4")
+    with pytest.raises(DataError, match="too deep"):
         read_manifest(tmp_path)
 
 
 def test_nothing_there(tmp_path):
     with pytest.raises(DataError, match="no such"):
         read_manifest(tmp_path / "absent")
-
-
-def test_leave_one_person_out():
-    folds = subject_folds(["b", "a", "b", "c"])
-    assert [fold.name for fold in folds] == ["a", "b", "c"]
-    assert folds[1].test.tolist() == [0, 2]
-    assert folds[1].train.tolist() == [1, 3]
-
-
-def test_folds_of_several_people_cover_everything_once():
-    subjects = [f"{i % 7:02d}" for i in range(70)]
-    folds = subject_folds(subjects, num_folds=3)
-    assert sorted(i for fold in folds for i in fold.test) == list(range(70))
-    for fold in folds:
-        assert not {subjects[i] for i in fold.train} & {subjects[i] for i in fold.test}
-
-
-def test_splits_need_people():
-    with pytest.raises(DataError, match="1 of 2 clips name no subject"):
-        subject_folds(["a", ""])
-    with pytest.raises(DataError, match="at least 2"):
-        subject_folds(["a", "a"])
-
-
-def test_a_leak_is_refused():
-    import numpy as np
-
-    with pytest.raises(DataError, match="ann on both sides"):
-        check_leak(["ann", "bob", "ann"], Fold("x", np.array([0, 1]), np.array([2])))

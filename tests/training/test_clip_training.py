@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,6 +72,38 @@ def test_people_are_held_out_and_everything_is_written(toy_store, frame_checkpoi
     assert metrics["head"]["accuracy"] == pytest.approx(head["accuracy"])
 
 
+def split_store(toy_store, folder, splits, *, source="") -> None:
+    """Copy the toy store with splits, and one source for the first and the last clip."""
+    shutil.copytree(toy_store, folder)
+    store = CropStore.open(folder)
+    rows = store.read_index()
+    ends = (rows[0].clip_id, rows[-1].clip_id)
+    items = [
+        ClipItem(Path(r.path), r.clip_id, r.label, split=split, source=source if r.clip_id in ends else "")
+        for r, split in zip(rows, splits, strict=True)
+    ]
+    store.write_index(items)
+
+
+def test_the_data_sets_own_split(toy_store, frame_checkpoint, tmp_path):
+    splits = ["train"] * 4 + ["test"] * 2 + ["val"] * 3
+    split_store(toy_store, tmp_path / "store", splits)
+    given = {"epochs": 2, "protocol": "train-validation"}
+    config = make_config(tmp_path / "store", frame_checkpoint, tmp_path / "run", **given)
+    path = train_clip(config, on_line=lambda line: None)
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["num"] == 3
+    # Neither the clips it was measured on nor those of the test split are in the checkpoint.
+    assert load_checkpoint(path).header.training["sources"] == [f"clip{i}" for i in range(4)]
+
+
+def test_a_split_that_leaks_is_not_trained_on(toy_store, frame_checkpoint, tmp_path):
+    split_store(toy_store, tmp_path / "store", ["train"] * 6 + ["val"] * 3, source="film")
+    config = make_config(tmp_path / "store", frame_checkpoint, tmp_path / "run", protocol="train-validation")
+    with pytest.raises(DataError, match="source videos on both sides of the split: film"):
+        train_clip(config, on_line=lambda line: None)
+
+
 def test_resuming_equals_not_stopping(toy_store, frame_checkpoint, tmp_path):
     changes = {"epochs": 12, "protocol": "leave-one-subject-out"}
     whole = train_clip(
@@ -111,7 +145,7 @@ def test_a_store_without_faces_is_refused(frame_checkpoint, tmp_path):
 def test_another_geometry_is_refused(frame_checkpoint, tmp_path):
     store = CropStore.create(tmp_path / "store", CropGeometry(side_px=32), {})
     store.write_index([])
-    with pytest.raises(DataError, match="another geometry"):
+    with pytest.raises(DataError, match="side_px 32, not 48"):
         train_clip(make_config(tmp_path / "store", frame_checkpoint, tmp_path / "run"))
 
 
