@@ -10,6 +10,8 @@ _BENCHMARKS = {
     "fer2013.py": [_DATA / "fer2013" / "fer2013.csv.xz"],
     "java_sed.py": [ROOT / "runs" / "java_sed_crops"],
     "robustness.py": [_DATA / "fer2013" / "fer2013.csv.xz"],
+    "spliced.py": [ROOT / "runs" / "java_sed_crops"],
+    "afew2.py": [_DATA / "afew2_posteriors"],
     "speed.py": [_DATA / "clips"],
     "memory.py": [ROOT / "examples" / "demo.mp4", _DATA / "clips" / "many_faces_1080p.mp4"],
 }

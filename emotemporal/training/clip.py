@@ -83,13 +83,13 @@ def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) ->
             clips = [clips[i] for i in folds[0].train]
         trained = sorted({clip.label for clip in clips if len(clip)})
         predictions = _calibrate_folds(found, trained)
-        temperature = _fit_head_temperature([p for fold in found for p in fold], trained)
+        temperature = fit_head_temperature([p for fold in found for p in fold], trained)
         report = clip_report(predictions, classifier.labels, AGGREGATIONS)
         _write_json(folder.path / "report.json", report)
         write_predictions(folder.path / "predictions.csv", predictions, classifier.labels)
         for name, values in report["aggregations"].items():
             on_line(f"{name}: accuracy {values['accuracy']:.3f}, UAR {values['uar']:.3f}")
-    head = _train_head(config, clips, classifier, fabric, on_line=on_line, folder=folder)
+    head = train_head(config, clips, fabric, on_line=on_line, folder=folder)
     path = folder.path / "best.safetensors"
     _save(path, config, frame, classifier, clips, head, temperature, report)
     folder.close()
@@ -121,7 +121,7 @@ def _cross_validate(
     return predictions
 
 
-def _fit_head_temperature(predictions: Sequence[ClipPrediction], trained: Sequence[int]) -> float:
+def fit_head_temperature(predictions: Sequence[ClipPrediction], trained: Sequence[int]) -> float:
     """Return the temperature that suits held-out predictions, among the trained classes."""
     seen = [p for p in predictions if "head" in p.probs and p.label in trained]
     if not seen:
@@ -135,7 +135,7 @@ def _calibrate_folds(folds: Sequence[list[ClipPrediction]], trained: Sequence[in
     calibrated = []
     for i, fold in enumerate(folds):
         others = [p for j, other in enumerate(folds) if j != i for p in other]
-        temperature = _fit_head_temperature(others, trained)
+        temperature = fit_head_temperature(others, trained)
         for prediction in fold:
             if "head" in prediction.probs:
                 logits = torch.from_numpy(prediction.probs["head"]).clamp_min(1e-12).log()
@@ -154,7 +154,7 @@ def _run_fold(
     classifier: EmotionClassifier,
     fabric: Fabric,
 ) -> list[ClipPrediction]:
-    head = _train_head(config, [clips[i] for i in fold.train], classifier, fabric)
+    head = train_head(config, [clips[i] for i in fold.train], fabric)
     with_head = EmotionClassifier(
         classifier.backbone,
         labels=classifier.labels,
@@ -165,22 +165,29 @@ def _run_fold(
     return predict_clips(with_head, [clips[i] for i in fold.test])
 
 
-def _train_head(
+def train_head(
     config: ClipConfig,
     clips: Sequence[ClipSequence],
-    classifier: EmotionClassifier,
     fabric: Fabric,
     *,
     on_line: Callable[[str], None] | None = None,
     folder: RunFolder | None = None,
 ) -> TemporalHead:
-    """Train one head; with a folder it is resumable and logged."""
+    """Train one head on the given clips, of which at least one shows a face.
+
+    Args:
+        config: the run.
+        clips: all of them are learnt from.
+        fabric: where it is trained.
+        on_line: receives a line every ten epochs, where there is a folder.
+        folder: with it the training is resumable and logged.
+    """
     usable = [clip for clip in clips if len(clip)]
     torch.manual_seed(config.run.seed)
     network = TemporalHead(
         config.head,
-        embedding_dim=classifier.backbone.embedding_dim,
-        num_classes=len(classifier.labels),
+        embedding_dim=usable[0].views[0].embeddings.shape[1],
+        num_classes=usable[0].views[0].log_probs.shape[1],
         trained_classes=sorted({clip.label for clip in usable}),
     )
     network.fit_scale(
