@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser
 
 from emotemporal.cli.common import EXIT_FAILED, EXIT_OK, guarded, make_parser, progress_bar
-from emotemporal.datasets.manifest import VIDEO_SUFFIXES
+from emotemporal.datasets.clips import VIDEO_SUFFIXES
 from emotemporal.errors import CheckpointError, EmotemporalError, UsageError
 from emotemporal.labels import LABEL_SETS
 from emotemporal.structures import SCHEMA_VERSION

@@ -12,8 +12,8 @@ from emotemporal import EmotionPipeline
 from emotemporal.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
 from emotemporal.cli.evaluate import main as evaluate
 from emotemporal.cli.predict_clip import main as predict
+from emotemporal.datasets.clips import ClipItem
 from emotemporal.datasets.crops import CropStore, StoredClip
-from emotemporal.datasets.manifest import ClipItem
 from emotemporal.errors import UsageError
 from emotemporal.labelling.smoothing import smooth_probs
 from emotemporal.labels import FER6, FER7, LABEL_SETS

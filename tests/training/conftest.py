@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from emotemporal.checkpoint import CheckpointHeader, save_checkpoint
+from emotemporal.datasets.clips import ClipItem
 from emotemporal.datasets.crops import CropStore, StoredClip
-from emotemporal.datasets.manifest import ClipItem
 from emotemporal.labels import FER7
 from emotemporal.models.backbone import build_backbone
 from emotemporal.models.specs import BackboneSpec

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from emotemporal.checkpoint import build_classifier, load_checkpoint
+from emotemporal.datasets.clips import ClipItem
 from emotemporal.datasets.crops import CropStore, StoredClip
-from emotemporal.datasets.manifest import ClipItem
 from emotemporal.datasets.sequences import load_sequences
 from emotemporal.errors import CheckpointError, DataError, UsageError
 from emotemporal.models.specs import HeadSpec
