@@ -25,18 +25,26 @@ def make_parser(command: str, description: str) -> ArgumentParser:
 def parse_settings(command: str, config_class: type[T], description: str, argv: Sequence[str] | None) -> T:
     """Parse a training's command line: `--config FILE`, then dotted overrides.
 
-    A faulty file or flag is named on stderr and exits with 2.
+    Settings are named as in the file, or with hyphens as other commands' flags are. A faulty file or flag
+    is named on stderr and exits with 2.
     """
     parser = make_parser(command, description)
     parser.add_argument("--config", action="config", help="YAML file of departures from the defaults")
     parser.add_class_arguments(config_class, as_group=False)
-    options = parser.parse_args(argv)
+    options = parser.parse_args(
+        [_with_underscores(word) for word in (sys.argv[1:] if argv is None else argv)]
+    )
     try:
         settings = vars(parser.instantiate(options))
         return config_class(**{name: value for name, value in settings.items() if name != "config"})
     except (ValueError, TypeError) as error:
         # What the settings' own checks say of values that are of the right type.
         raise UsageError(str(error).splitlines()[0]) from error
+
+
+def _with_underscores(word: str) -> str:
+    name, equals, value = word.partition("=")
+    return name[:2] + name[2:].replace("-", "_") + equals + value if word.startswith("--") else word
 
 
 def guarded(main: Callable[..., int]) -> Callable[..., int]:

@@ -199,12 +199,14 @@ def test_training_from_a_file_and_flags(store, tiny_frame_checkpoint, tmp_path, 
         f"store: {store}\nframe_checkpoint: {tiny_frame_checkpoint}\nprotocol: none\n"
         f"run:\n  folder: {tmp_path / 'run'}\n  accelerator: cpu\noptim:\n  epochs: 5\n  lr: 1e-3\n"
     )
-    arguments = ["--config", str(config), "--optim.epochs", "2", "--optim.batch_size", "2"]
+    arguments = ["--config", str(config), "--optim.epochs", "2", "--optim.batch-size", "2", "--data-name=a-b"]
     assert train_clip(arguments) == 0
     assert (tmp_path / "run" / "best.safetensors").is_file()
     settings = json.loads((tmp_path / "run" / "config.json").read_text())
     assert settings["optim"]["epochs"] == 2
     assert settings["optim"]["lr"] == 1e-3
+    assert settings["optim"]["batch_size"] == 2
+    assert settings["data_name"] == "a-b"
     capsys.readouterr()
     # What it was trained on is no fair measure, and it knows.
     arguments = ["--checkpoint", str(tmp_path / "run" / "best.safetensors"), "--data", str(store)]
