@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from emotemporal.models.pooled import POOLED_NAMES, PooledClassifier, PooledReduction, pool_sequence
+from emotemporal.models.pooled import (
+    POOLED_NAMES,
+    PooledClassifier,
+    PooledReduction,
+    pool_sequence,
+    relative_to_clip,
+)
 
 
 def test_statistics_by_hand():
@@ -20,6 +26,19 @@ def test_statistics_by_hand():
 def test_a_clip_of_one_frame():
     pooled = pool_sequence(np.array([[3.0]]), np.array([0.5]))
     np.testing.assert_array_equal(pooled, [3, 0, 3, 3, 3, 0, 0, 3, 3, 3, 3, 3])
+
+
+def test_relative_features_do_not_know_the_face_at_rest():
+    random = np.random.default_rng(0)
+    seconds = np.arange(40) / 30
+    frames = random.normal(size=(40, 3)).cumsum(axis=0)
+    one = relative_to_clip(pool_sequence(frames, seconds))
+    np.testing.assert_allclose(relative_to_clip(pool_sequence(frames + np.array([5, -2, 9]), seconds)), one)
+    assert one.shape == (30,)
+    spread = frames.std(axis=0)
+    np.testing.assert_allclose(one[:3], spread)
+    low = np.quantile(frames, 0.1, axis=0) - np.median(frames, axis=0)
+    np.testing.assert_allclose(one[9:12], low)
 
 
 def clips_of(people, *, seed, num=8):
