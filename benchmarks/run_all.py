@@ -9,6 +9,7 @@ _DATA = ROOT.parent / "shared" / "data"
 _BENCHMARKS = {
     "fer2013.py": [_DATA / "fer2013" / "fer2013.csv.xz"],
     "java_sed.py": [ROOT / "runs" / "java_sed_crops"],
+    "ravdess_landmarks.py": [_DATA / "ravdess_landmarks68"],
     "speed.py": [_DATA / "clips"],
     "memory.py": [ROOT / "examples" / "demo.mp4", _DATA / "clips" / "many_faces_1080p.mp4"],
 }
