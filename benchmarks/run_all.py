@@ -12,6 +12,7 @@ _BENCHMARKS = {
     "robustness.py": [_DATA / "fer2013" / "fer2013.csv.xz"],
     "spliced.py": [ROOT / "runs" / "java_sed_crops"],
     "afew2.py": [_DATA / "afew2_posteriors"],
+    "ravdess_landmarks.py": [_DATA / "ravdess_landmarks68"],
     "speed.py": [_DATA / "clips"],
     "memory.py": [ROOT / "examples" / "demo.mp4", _DATA / "clips" / "many_faces_1080p.mp4"],
 }

@@ -1,0 +1,247 @@
+"""RAVDESS emotions (8 classes) from 68 landmarks alone, on people never seen in training.
+
+python benchmarks/ravdess_landmarks.py ../shared/data/ravdess_landmarks68 --protocol 6fold --seeds 3
+
+Every model is measured twice: on single clips of strangers, and with a personal baseline, for which each
+actor's features are centred and rescaled on that actor's own clips, labels unseen. Settings searched for are
+searched for within the training actors of each fold. `--protocol inner` is where everything else was
+decided: actors 5 to 24, the training actors of the first fold, held out four at a time; it writes no result.
+"""
+
+import argparse
+import itertools
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from results import write_result
+from rich.console import Console
+from rich.table import Table
+
+from emotemporal.datasets.ravdess_landmarks import (
+    EMOTIONS,
+    FOLDS_OF_ACTORS,
+    RavdessLandmarks,
+    read_ravdess_landmarks,
+)
+from emotemporal.datasets.splits import Fold, check_leak
+from emotemporal.faces.geometry import GEOMETRY_DIM, NUM_POINTS, geometry_features, mirror_points
+from emotemporal.models.baseline import centre_on_person
+from emotemporal.models.pooled import (
+    POOLED_NAMES,
+    PooledClassifier,
+    PooledName,
+    PooledReduction,
+    pool_sequence,
+    relative_to_clip,
+)
+from emotemporal.training.geometry import (
+    GeometryClip,
+    GeometryConfig,
+    predict_geometry,
+    standardise,
+    train_geometry_head,
+    window_features,
+)
+from emotemporal.training.metrics import accuracy_interval, classification_metrics
+
+# Model -> which features of a clip it sees, and the classifier.
+_POOLED: dict[str, tuple[str, PooledName]] = {
+    **{name: ("all", name) for name in POOLED_NAMES},
+    "discriminant, measures": ("measures", "discriminant"),
+    "discriminant, relative": ("relative", "discriminant"),
+}
+_KINDS = ("bigru", "gru", "transformer")
+_AVERAGED = ("logistic", "discriminant", "discriminant, measures", "discriminant, relative")
+"""The headline: the best of a dozen averages tried within actors 5 to 24."""
+_PROTOCOLS = {**FOLDS_OF_ACTORS, "inner": FOLDS_OF_ACTORS["6fold"][1:]}
+_RESULTS = {
+    ("6fold", False): "ravdess_landmarks_6fold",
+    ("6fold", True): "ravdess_landmarks_6fold_baseline",
+    ("5fold", False): "ravdess_landmarks_5fold",
+    ("5fold", True): "ravdess_landmarks_5fold_baseline",
+}
+
+Probs = dict[tuple[str, int], np.ndarray]
+"""(model, seed) -> (N, C); rows of clips in no fold are 0."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """What the models see of all clips."""
+
+    pooled: np.ndarray
+    """float64 (2, N, D), as they are and mirrored."""
+    sequences: Sequence[GeometryClip]
+    labels: np.ndarray
+    actors: np.ndarray
+    intensity: np.ndarray
+
+
+def describe(landmarks: RavdessLandmarks) -> Clips:
+    """Compute the features of every clip and its mirror image."""
+    pooled, sequences = [], []
+    for i in range(len(landmarks)):
+        points, seconds = landmarks.clip(i)
+        views = [geometry_features(view, seconds) for view in (points, mirror_points(points))]
+        pooled.append([pool_sequence(view, seconds) for view in views])
+        # The temporal networks see measures and head pose: the points themselves add weights, not accuracy.
+        windows = [window_features(view[:, 2 * NUM_POINTS :], seconds) for view in views]
+        sequences.append(GeometryClip(tuple(view for view, _ in windows), windows[0][1]))
+    return Clips(
+        np.swapaxes(pooled, 0, 1), sequences, landmarks.labels, landmarks.actors, landmarks.intensity
+    )
+
+
+def predict(clips: Clips, folds: Sequence[Fold], *, personal: bool, num_seeds: int) -> Probs:
+    """Let every model predict the actors held out."""
+    blocks = {
+        "all": clips.pooled,
+        "measures": _measures(clips.pooled),
+        "relative": relative_to_clip(clips.pooled),
+    }
+    if personal:
+        blocks = {
+            name: np.stack([centre_on_person(view, clips.actors, rescale=True) for view in views])
+            for name, views in blocks.items()
+        }
+    found: Probs = {}
+
+    def keep(model: str, seed: int, rows: np.ndarray, probs: np.ndarray) -> None:
+        found.setdefault((model, seed), np.zeros((len(clips.labels), len(EMOTIONS))))[rows] = probs
+
+    for fold in folds:
+        started = time.perf_counter()
+        labels, actors = clips.labels[fold.train], clips.actors[fold.train]
+        reduced = {}
+        for name, views in blocks.items():
+            reduce = PooledReduction(views[:, fold.train])
+            reduced[name] = reduce(views[:, fold.train]), reduce(views[:, fold.test])
+        for model, (block, name) in _POOLED.items():
+            train, test = reduced[block]
+            classifier = PooledClassifier(name).fit(train, labels, actors)
+            keep(model, 0, fold.test, classifier.predict_probs(test))
+            print(f"{fold.name} {model} {classifier.settings} {classifier.inner_accuracy}", file=sys.stderr)
+        train, test = reduced["all"]
+        for sex in (0, 1):
+            same, tested = actors % 2 == sex, clips.actors[fold.test] % 2 == sex
+            classifier = PooledClassifier("discriminant").fit(train[:, same], labels[same], actors[same])
+            keep("discriminant, by sex", 0, fold.test[tested], classifier.predict_probs(test[:, tested]))
+        sequences = standardise(clips.sequences, fold.train, clips.actors, personal=personal)
+        for seed, kind in itertools.product(range(num_seeds), _KINDS):
+            base = GeometryConfig()
+            config = replace(base, head=replace(base.head, kind=kind), seed=seed)
+            head = train_geometry_head([sequences[i] for i in fold.train], labels, len(EMOTIONS), config)
+            keep(kind, seed, fold.test, predict_geometry(head, [sequences[i] for i in fold.test]))
+        print(f"{fold.name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+    found["average", 0] = np.mean([found[name, 0] for name in _AVERAGED], axis=0)
+    return found
+
+
+def _measures(pooled: np.ndarray) -> np.ndarray:
+    """Pooled features without those of the points themselves: (..., 12 G) -> (..., 12 G')."""
+    rows = pooled.reshape(*pooled.shape[:-1], -1, GEOMETRY_DIM)[..., 2 * NUM_POINTS :]
+    return rows.reshape(*pooled.shape[:-1], -1)
+
+
+def folds_of(protocol: str, actors: np.ndarray) -> list[Fold]:
+    """Return the rounds of a protocol; actors in none of its groups take no part."""
+    groups = _PROTOCOLS[protocol]
+    known = np.isin(actors, np.concatenate(groups))
+    folds = []
+    for group in groups:
+        held_out = np.isin(actors, group)
+        name = "-".join(map(str, group))
+        folds.append(Fold(name, np.flatnonzero(known & ~held_out), np.flatnonzero(held_out)))
+        check_leak([str(actor) for actor in actors], folds[-1])
+    return folds
+
+
+def summarise(probs: Probs, clips: Clips, folds: Sequence[Fold]) -> dict[str, dict]:
+    """Measure each model: means over seeds, spread over folds, interval over people."""
+    tested = np.concatenate([fold.test for fold in folds])
+    rows = {}
+    for model in dict.fromkeys(name for name, _ in probs):
+        runs = [found for (name, _), found in probs.items() if name == model]
+        correct = np.mean([found.argmax(1) == clips.labels for found in runs], axis=0)
+        per_fold = [float(correct[fold.test].mean()) for fold in folds]
+        rows[model] = {
+            "accuracy": float(correct[tested].mean()),
+            "per_seed": [float((run.argmax(1) == clips.labels)[tested].mean()) for run in runs],
+            "per_fold": per_fold,
+            "fold_mean": float(np.mean(per_fold)),
+            "fold_std": float(np.std(per_fold, ddof=1)),
+            "interval": accuracy_interval(correct[tested], [str(a) for a in clips.actors[tested]]),
+        }
+    return rows
+
+
+def print_table(title: str, rows: dict[str, dict]) -> None:
+    table = Table("model", "accuracy", "95 % over actors", "mean of folds", "seeds", title=title)
+    for model, row in rows.items():
+        table.add_row(
+            model,
+            f"{100 * row['accuracy']:.1f} %",
+            "{:.1f} - {:.1f}".format(*(100 * end for end in row["interval"])),
+            f"{100 * row['fold_mean']:.1f} +- {100 * row['fold_std']:.1f}",
+            str(len(row["per_seed"])),
+        )
+    Console(width=100).print(table)
+
+
+def details_of(
+    protocol: str, probs: Probs, rows: dict[str, dict], clips: Clips, folds: Sequence[Fold]
+) -> dict:
+    """Return what is written beside the headline: the average of models, first seed in detail."""
+    tested = np.concatenate([fold.test for fold in folds])
+    first = probs["average", 0][tested]
+    measured = classification_metrics(clips.labels[tested], first.argmax(1), first, EMOTIONS)
+    correct = first.argmax(1) == clips.labels[tested]
+    strong = clips.intensity[tested] == 2
+    return {
+        "protocol": protocol,
+        "folds": [fold.name for fold in folds],
+        "averaged": list(_AVERAGED),
+        "first_seed": measured,
+        "accuracy_normal_intensity": float(correct[~strong].mean()),
+        "accuracy_strong_intensity": float(correct[strong].mean()),
+        "first_fold": rows["average"]["per_fold"][0],
+        "models": rows,
+    }
+
+
+def measure(clips: Clips, protocol: str, *, personal: bool, num_seeds: int) -> None:
+    """Print the table of one protocol and setting, and write its headline."""
+    folds = folds_of(protocol, clips.actors)
+    probs = predict(clips, folds, personal=personal, num_seeds=num_seeds)
+    rows = summarise(probs, clips, folds)
+    print_table(f"{protocol}, {'with' if personal else 'without'} a personal baseline", rows)
+    if name := _RESULTS.get((protocol, personal)):
+        headline = rows["average"]
+        unit = f"share of {len(clips.labels)} clips, average of models"
+        details = details_of(protocol, probs, rows, clips, folds)
+        write_result(name, headline["accuracy"], unit=unit, interval=headline["interval"], details=details)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path, help="holds Actor_XX_landmarks.csv.xz")
+    parser.add_argument("--protocol", choices=list(_PROTOCOLS), help="one alone; default 6fold and 5fold")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="of the temporal networks (default 3); 0 leaves them out"
+    )
+    parser.add_argument("--cache", type=Path, help="folder to keep the parsed tables in")
+    settings = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    clips = describe(read_ravdess_landmarks(settings.folder, cache=settings.cache))
+    for protocol in [settings.protocol] if settings.protocol else FOLDS_OF_ACTORS:
+        for personal in (False, True):
+            measure(clips, protocol, personal=personal, num_seeds=settings.seeds)
+
+
+if __name__ == "__main__":
+    main()
