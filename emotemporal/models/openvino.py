@@ -1,4 +1,4 @@
-"""The frame network compiled by OpenVINO: about 1.7 times as fast as PyTorch on a CPU with bf16.
+"""The frame network compiled by OpenVINO: about 1.6 times as fast as PyTorch on a CPU with bf16.
 
 Needs the extra `emotemporal[openvino]`.
 """
