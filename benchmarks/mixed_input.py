@@ -44,7 +44,13 @@ def main() -> None:
                 data=table,
                 landmark_cache=cache,
                 backbone=spec,
-                optim=OptimConfig(epochs=options.epochs, batch_size=options.batch_size, lr=options.lr),
+                optim=OptimConfig(
+                    epochs=options.epochs,
+                    batch_size=options.batch_size,
+                    lr=options.lr,
+                    # A schedule this short has no thousand steps to average over.
+                    ema_decay=0.99,
+                ),
                 run=RunConfig(folder=folder, seed=seed),
             )
             checkpoint = load_checkpoint(train_frame(config))
