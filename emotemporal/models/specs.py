@@ -137,6 +137,3 @@ class Clip3dSpec:
                 "width_factor and depth_factor must be positive, "
                 f"found {self.width_factor} and {self.depth_factor}"
             )
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
