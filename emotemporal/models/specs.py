@@ -108,3 +108,32 @@ class HeadSpec:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Clip3dSpec:
+    """Everything needed to build a 3D network over crops again."""
+
+    num_frames: int = 8
+    """T, frames that it sees of a clip."""
+    side_px: int = 64
+    """Crops are brought to this side first; X3D halves its input five times."""
+    width_factor: float = 1.0
+    """Multiplies X3D's 12 to 96 channels; X3D-XS has 2."""
+    depth_factor: float = 1.0
+    """Multiplies X3D's 1, 2, 5 and 3 blocks; X3D-XS has 2.2."""
+    head_width: int = 512
+    """Features before the classifier; X3D-XS has 2048."""
+    dropout: float = 0.5
+    """Before the classifier, in training only."""
+
+    def __post_init__(self) -> None:
+        if self.num_frames < 1:
+            raise ValueError(f"num_frames must be positive, found {self.num_frames}")
+        if self.side_px < 32:
+            raise ValueError(f"side_px must be at least 32, found {self.side_px}")
+        if self.width_factor <= 0 or self.depth_factor <= 0:
+            raise ValueError(
+                "width_factor and depth_factor must be positive, "
+                f"found {self.width_factor} and {self.depth_factor}"
+            )
