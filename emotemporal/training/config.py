@@ -47,7 +47,10 @@ class OptimConfig:
     """Over all processes together."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = 0.1
-    """Peak; rises linearly over `warmup_fraction` of the steps, then falls as a cosine to zero."""
+    """Peak; rises linearly over `warmup_fraction` of the steps, then goes by `schedule`."""
+    schedule: Literal["cosine", "linear", "step", "constant"] = "cosine"
+    """After the warm-up: falls to zero as a cosine or in a line, to a tenth at half and again at three
+    quarters of the remaining steps, or stays."""
     warmup_fraction: float = 0.1
     weight_decay: float = 5e-4
     """On weight matrices and filters, not on biases and norms."""
