@@ -140,11 +140,14 @@ def save_checkpoint(path: str | Path, header: CheckpointHeader, tensors: Mapping
         temporary.chmod(0o644)
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint:
+def load_checkpoint(path: str | Path, *, kind: Literal["frame", "clip"] | None = None) -> Checkpoint:
     """Read a checkpoint file.
 
+    Args:
+        path: the file.
+        kind: the only one that will do; None takes either.
     Raises:
-        CheckpointError: missing, damaged, or not a checkpoint of this package.
+        CheckpointError: missing, damaged, of another kind, or not a checkpoint of this package.
     """
     path = Path(path)
     if not path.is_file():
@@ -162,6 +165,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise CheckpointError(f"{path}: not a checkpoint, or damaged ({error})") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: the header is not readable ({error})") from error
+    if kind is not None and header.kind != kind:
+        raise CheckpointError(f"{path}: a {header.kind} checkpoint, expected a {kind} one")
     return Checkpoint(path, file_sha256(path), header, tensors)
 
 
@@ -240,6 +245,7 @@ def build_classifier(
         head_temperature=header.head_temperature,
         device=device,
         backend=backend,
+        checkpoint_sha256=checkpoint.sha256,
     )
 
 

@@ -10,6 +10,7 @@ COMMANDS = {
     "extract-faces": "cut tracked faces out of labelled videos, for training",
     "train-frame": "train a frame network on FER2013",
     "train-clip": "train a temporal head on extracted faces",
+    "search-clip": "search settings of a temporal head, by people held out",
     "evaluate": "measure a checkpoint on labelled data",
 }
 

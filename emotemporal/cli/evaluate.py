@@ -164,7 +164,7 @@ def _evaluate_clips(
     emotions = label_map.target if label_set else ()
     with tempfile.TemporaryDirectory() as temporary:
         store = _open_or_extract(checkpoint, data, Path(temporary), options.device)
-        clips = load_sequences(store, classifier, splits=splits, emotions=emotions)
+        clips = load_sequences(store, classifier, splits=splits, emotions=emotions, on_line=_warn)
         num_all = sum(not splits or row.split in splits for row in store.read_index())
     num_left_out = num_all - len(clips)
     held_out = {}
@@ -198,6 +198,10 @@ def _evaluate_clips(
         parts = {name: [clip.clip_id for clip in part] for name, part in held_out.items()}
         document["folds"] = fold_report(predictions, parts, aggregations)
     return document
+
+
+def _warn(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _num_trained_on(checkpoint: "Checkpoint", clips: "list[ClipSequence]", protocol: str) -> int | None:

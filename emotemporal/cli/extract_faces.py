@@ -43,6 +43,12 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--workers", type=int, default=1, help="processes; the crops do not depend on it")
     parser.add_argument("--side", type=int, default=48, help="of the crops, in pixels")
+    parser.add_argument(
+        "--embeddings",
+        type=str,
+        metavar="CHECKPOINT",
+        help="also keep what this frame network says of the crops, so that trainings on it start at once",
+    )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     return parser
 
@@ -53,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from rich.console import Console
 
+    from emotemporal.checkpoint import build_classifier, load_checkpoint
     from emotemporal.datasets.crops import CropStore
+    from emotemporal.datasets.evidence import clip_evidence
     from emotemporal.datasets.registry import describe, read_clips
     from emotemporal.errors import UsageError
     from emotemporal.extraction import extract_faces
@@ -76,7 +84,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     for line in (describe(found), *found.notes):
         print(line, file=sys.stderr)
+    # Before hours of extraction, not after them.
+    frame = load_checkpoint(options.embeddings, kind="frame") if options.embeddings else None
     provenance = {"detector": "mtcnn", "emotemporal": versions()["emotemporal"]}
+    if frame is not None and frame.header.geometry != geometry:
+        raise UsageError(
+            f"--embeddings {options.embeddings}: sees crops of side {frame.header.geometry.side_px} and its "
+            f"own template, not these of side {geometry.side_px}; choose another --side or checkpoint"
+        )
     store = CropStore.create(options.output, geometry, provenance)
 
     with progress_bar(str(options.data)) as draw:
@@ -100,6 +115,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             on_progress=on_progress,
             on_failure=on_failure,
         )
+        if frame is not None:
+            clip_evidence(
+                store,
+                build_classifier(frame, device=choose_device(options.device)),
+                [row.clip_id for row in extraction.rows],
+                keep=True,
+                on_line=lambda line: print(line, file=sys.stderr),
+                on_progress=draw,
+            )
     Console(soft_wrap=True).print(_summary(extraction))
     return EXIT_FAILED if extraction.failures else EXIT_OK
 

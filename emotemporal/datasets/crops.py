@@ -5,12 +5,14 @@
                           the data set says of it, in columns of its names
     extraction.csv        one row for each video that was to be extracted, failures with their reason
     clips/<clip_id>.npz   crops, frame_index, pts_seconds, track_id
+    evidence/             what frame networks say of them, where that is kept: see `datasets.evidence`
 
 Files appear whole or not at all, so an interrupted extraction goes on where it stopped. Crops are not
 compressed: that would save a quarter of the room, and reading them would take ten times as long.
 """
 
 import csv
+import hashlib
 import json
 import zipfile
 import zlib
@@ -66,8 +68,7 @@ _COLUMNS = tuple(column.name for column in fields(IndexRow) if column.name != "f
 # File names need not be text; they come back as they were.
 _UNDECODABLE = "surrogateescape"
 _COUNTS = ("num_frames", "num_seen", "num_people")
-# All that NumPy and zipfile raise on files that were cut off, overwritten or changed by a bit.
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     ValueError,
     TypeError,
@@ -77,6 +78,7 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+"""All that NumPy and zipfile raise on files that were cut off, overwritten or changed by a bit."""
 
 
 class CropStore:
@@ -137,11 +139,11 @@ class CropStore:
     def has(self, item: ClipItem) -> bool:
         """Return whether the store holds the crops of this very video, as it is now, undamaged."""
         try:
-            with _arrays(self._file(item.clip_id)) as arrays:
+            with open_arrays(self._file(item.clip_id)) as arrays:
                 # Reading everything is what compares the checksums.
                 found = {name: arrays[name] for name in arrays.files}
             return found["source"].tolist() == _fingerprint(item.path)
-        except _UNREADABLE:
+        except UNREADABLE:
             return False
 
     def write(self, item: ClipItem, clip: StoredClip) -> None:
@@ -173,7 +175,7 @@ class CropStore:
         """
         path = self._file(clip_id)
         try:
-            with _arrays(path) as arrays:
+            with open_arrays(path) as arrays:
                 crops = None
                 if "crops" in arrays:
                     crops = CropSequence(
@@ -183,8 +185,25 @@ class CropStore:
                         crops=arrays["crops"],
                     )
                 return StoredClip(int(arrays["num_frames"]), int(arrays["num_people"]), crops)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise DataError(f"{path}: not readable ({error}); run extract_faces again") from error
+
+    def digest(self, clip_id: str) -> str:
+        """Return what tells the crops and times of a clip from others, without reading them.
+
+        It is made of the checksums in the file's directory: a copy of the store has the same.
+
+        Raises:
+            DataError: its file is missing or damaged.
+        """
+        path = self._file(clip_id)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                parts = sorted((part.filename, part.file_size, part.CRC) for part in archive.infolist())
+        except UNREADABLE as error:
+            raise DataError(f"{path}: not readable ({error}); run extract_faces again") from error
+        seen = [part for part in parts if part[0] in ("crops.npy", "pts_seconds.npy")]
+        return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
 
     def write_index(self, items: Sequence[ClipItem]) -> list[IndexRow]:
         """Write and return the index over all clips of a manifest."""
@@ -238,17 +257,17 @@ class CropStore:
 
     def remove_abandoned(self) -> None:
         """Delete what processes that were killed left half written."""
-        for folder in (self.folder, self.folder / "clips"):
+        for folder in (self.folder, self.folder / "clips", self.folder / "evidence"):
             remove_abandoned(folder)
 
     def _index_row(self, item: ClipItem) -> IndexRow:
         path = self._file(item.clip_id)
         try:
             # Not the crops, which are nearly all of the file.
-            with _arrays(path) as arrays:
+            with open_arrays(path) as arrays:
                 num_seen = len(arrays["frame_index"]) if "frame_index" in arrays else 0
                 num_frames, num_people = int(arrays["num_frames"]), int(arrays["num_people"])
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise DataError(f"{path}: not readable ({error}); run extract_faces again") from error
         return IndexRow(
             clip_id=item.clip_id,
@@ -268,7 +287,8 @@ class CropStore:
 
 
 @contextmanager
-def _arrays(path: Path) -> Iterator[Any]:
+def open_arrays(path: Path) -> Iterator[Any]:
+    """Open an npz file; reading an array of it can raise any of `UNREADABLE`."""
     # NumPy leaves a file open that it was given by name and finds damaged.
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
         yield arrays

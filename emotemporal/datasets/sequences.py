@@ -1,11 +1,12 @@
 """Clips as sequences of embeddings and evidence, and batches of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from emotemporal.datasets.crops import CropStore
+from emotemporal.datasets.evidence import clip_evidence
 from emotemporal.errors import DataError
 from emotemporal.labels import counts_as
 from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
@@ -38,8 +39,9 @@ def load_sequences(
     subjects: Sequence[str] = (),
     splits: Sequence[str] = (),
     emotions: Sequence[str] = (),
+    on_line: Callable[[str], None] = lambda line: None,
 ) -> list[ClipSequence]:
-    """Run the frame network over every clip of a store.
+    """Return the clips of a store as the frame network sees them, by running it where that is not kept.
 
     Args:
         store: cut in the geometry of the classifier.
@@ -47,10 +49,11 @@ def load_sequences(
         subjects: only these people; empty means all.
         splits: only clips of these splits; empty means all.
         emotions: only clips that show these or what counts as one of them; empty means all.
+        on_line: receives a warning where what is kept is damaged.
     Raises:
         DataError: a label is not among the classifier's, or no clip is left.
     """
-    found = []
+    chosen = []
     for row in store.read_index():
         if (subjects and row.subject not in subjects) or (splits and row.split not in splits):
             continue
@@ -63,22 +66,17 @@ def load_sequences(
                 f"the frame network knows {', '.join(classifier.labels)}"
                 + ("; extract_faces --calm neutral relabels them" if row.label == "calm" else "")
             )
-        crops = store.read(row.clip_id).crops
-        views: tuple[FrameEvidence, ...] = ()
-        if crops is not None:
-            both = np.concatenate([crops.crops, crops.crops[:, :, ::-1]])
-            evidence = classifier.classify_crops(both)
-            half = len(crops)
-            views = tuple(
-                FrameEvidence(evidence.embeddings[part], evidence.log_probs[part])
-                for part in (slice(0, half), slice(half, None))
-            )
-        seconds = np.zeros(0) if crops is None else crops.pts_seconds
-        label = classifier.labels.index(emotion)
-        found.append(ClipSequence(row.clip_id, label, row.subject, seconds, views, row.split, row.source))
-    if not found:
+        chosen.append((row, classifier.labels.index(emotion)))
+    if not chosen:
         wanted = ", ".join([*subjects, *splits, *emotions])
         raise DataError(f"{store.folder}: no clips" + (f" of {wanted}" if wanted else ""))
+    evidence = clip_evidence(store, classifier, [row.clip_id for row, _ in chosen], on_line=on_line)
+    found = []
+    for row, label in chosen:
+        seen = evidence[row.clip_id]
+        found.append(
+            ClipSequence(row.clip_id, label, row.subject, seen.pts_seconds, seen.views, row.split, row.source)
+        )
     return found
 
 

@@ -46,6 +46,7 @@ class EmotionClassifier:
             and as far as it was trusted.
         device: where the networks run.
         backend: what runs the frame network: PyTorch, or OpenVINO on a CPU.
+        checkpoint_sha256: of the file that the networks come from, by which what they say can be kept.
     Raises:
         UsageError: the backend is not installed, or cannot run this network there.
     """
@@ -61,6 +62,7 @@ class EmotionClassifier:
         head_temperature: float = 1.0,
         device: torch.device | str = "cpu",
         backend: Backend = "torch",
+        checkpoint_sha256: str | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.backbone = backbone.to(self.device, memory_format=torch.channels_last).eval()
@@ -68,7 +70,8 @@ class EmotionClassifier:
         self.labels = tuple(labels)
         self.temperature = temperature
         self.head_temperature = head_temperature
-        self._label_set = label_set or next(iter(backbone.classifiers))
+        self.checkpoint_sha256 = checkpoint_sha256
+        self.label_set = label_set or next(iter(backbone.classifiers))
         if backend == "openvino" and self.device.type != "cpu":
             raise UsageError(f"backend openvino runs on the CPU, not on {self.device.type}; use device cpu")
         self._compiled = OpenVinoBackbone(self.backbone) if backend == "openvino" else None
@@ -91,7 +94,7 @@ class EmotionClassifier:
             found = self._compiled.run(crops)
         else:
             found = run_backbone(self.backbone, crops, device=self.device, landmarks=landmarks)
-        logits = found[self._label_set] / self.temperature
+        logits = found[self.label_set] / self.temperature
         return FrameEvidence(
             found["embedding"].astype(np.float16), log_softmax(logits, axis=1).astype(np.float32)
         )

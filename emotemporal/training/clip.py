@@ -22,7 +22,7 @@ from emotemporal.checkpoint import (
 from emotemporal.datasets.crops import CropStore
 from emotemporal.datasets.sequences import ClipSequence, collate, load_sequences
 from emotemporal.datasets.splits import Fold, make_folds
-from emotemporal.errors import CheckpointError, DataError, UsageError
+from emotemporal.errors import DataError, UsageError
 from emotemporal.files import replacing
 from emotemporal.labelling.aggregation import AGGREGATIONS
 from emotemporal.labelling.calibration import fit_temperature
@@ -49,40 +49,20 @@ def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) ->
         DataError: the store or its labels do not fit.
         CheckpointError: the frame checkpoint cannot be used.
     """
-    frame = load_checkpoint(config.frame_checkpoint)
-    if frame.header.kind != "frame":
-        raise CheckpointError(
-            f"{config.frame_checkpoint}: a {frame.header.kind} checkpoint, expected a frame one"
-        )
-    store = CropStore.open(config.store)
-    store.require_geometry(frame.header.geometry)
-    if config.run.devices != 1:
-        raise UsageError(f"run.devices {config.run.devices}: a head trains in one process, use 1")
+    frame, store, inputs = open_inputs(config)
     fabric = make_fabric(config.run)
-    inputs = {"frame_checkpoint": frame.sha256, "store": file_sha256(Path(config.store) / "index.csv")}
     folder = RunFolder(config.run, settings_of(config), inputs)
-    classifier = build_classifier(frame, device=fabric.device)
-    clips = load_sequences(store, classifier, subjects=config.subjects)
-    empty = sum(not len(clip) for clip in clips)
-    if empty == len(clips):
-        raise DataError(f"{config.store}: none of its {len(clips)} clips shows a face")
-    on_line(f"{len(clips)} clips, {empty} without a face")
+    classifier, clips = load_clips(config, frame, store, fabric, on_line)
 
     report: dict[str, Any] = {}
     temperature = 1.0
     if config.protocol != "none":
-        folds = make_folds(
-            config.protocol,
-            subjects=[clip.subject for clip in clips],
-            sources=[clip.source for clip in clips],
-            splits=[clip.split for clip in clips],
-            num_folds=config.num_folds,
-        )
-        found = _cross_validate(config, clips, folds, classifier, fabric, folder.path, on_line)
+        folds = clip_folds(config, clips)
+        found = cross_validate(config, clips, folds, classifier, fabric, folder=folder.path, on_line=on_line)
         if config.protocol == "train-validation":
             clips = [clips[i] for i in folds[0].train]
-        trained = sorted({clip.label for clip in clips if len(clip)})
-        predictions = _calibrate_folds(found, trained)
+        trained = trained_labels(clips)
+        predictions = calibrate_folds(found, trained)
         temperature = fit_head_temperature([p for fold in found for p in fold], trained)
         report = clip_report(predictions, classifier.labels, AGGREGATIONS)
         _write_json(folder.path / "report.json", report)
@@ -96,25 +76,91 @@ def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) ->
     return path
 
 
-def _cross_validate(
+def open_inputs(config: ClipConfig) -> tuple[Checkpoint, CropStore, dict[str, str]]:
+    """Return the frame network, the store and their hashes, for a training that they fit.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        DataError: the store is none, or cut in another geometry.
+        UsageError: more than one process was asked for.
+    """
+    frame = load_checkpoint(config.frame_checkpoint, kind="frame")
+    store = CropStore.open(config.store)
+    store.require_geometry(frame.header.geometry)
+    if config.run.devices != 1:
+        raise UsageError(f"run.devices {config.run.devices}: a head trains in one process, use 1")
+    inputs = {"frame_checkpoint": frame.sha256, "store": file_sha256(Path(config.store) / "index.csv")}
+    return frame, store, inputs
+
+
+def load_clips(
+    config: ClipConfig,
+    frame: Checkpoint,
+    store: CropStore,
+    fabric: Fabric,
+    on_line: Callable[[str], None],
+) -> tuple[EmotionClassifier, list[ClipSequence]]:
+    """Return the frame network, and the clips as it sees them.
+
+    Raises:
+        DataError: a label is unknown to the network, or no clip shows a face.
+    """
+    classifier = build_classifier(frame, device=fabric.device)
+    clips = load_sequences(store, classifier, subjects=config.subjects, on_line=on_line)
+    empty = sum(not len(clip) for clip in clips)
+    if empty == len(clips):
+        raise DataError(f"{config.store}: none of its {len(clips)} clips shows a face")
+    on_line(f"{len(clips)} clips, {empty} without a face")
+    return classifier, clips
+
+
+def clip_folds(config: ClipConfig, clips: Sequence[ClipSequence]) -> list[Fold]:
+    """Split clips by the protocol of the training."""
+    return make_folds(
+        config.protocol,
+        subjects=[clip.subject for clip in clips],
+        sources=[clip.source for clip in clips],
+        splits=[clip.split for clip in clips],
+        num_folds=config.num_folds,
+    )
+
+
+def trained_labels(clips: Sequence[ClipSequence]) -> list[int]:
+    """Return the classes that a head can learn from these clips."""
+    return sorted({clip.label for clip in clips if len(clip)})
+
+
+def cross_validate(
     config: ClipConfig,
     clips: Sequence[ClipSequence],
     folds: Sequence[Fold],
     classifier: EmotionClassifier,
     fabric: Fabric,
-    folder: Path,
-    on_line: Callable[[str], None],
+    *,
+    folder: Path | None = None,
+    on_line: Callable[[str], None] = lambda line: None,
 ) -> list[list[ClipPrediction]]:
-    """Predict the clips held out with heads that have not seen them; finished folds are not run again."""
+    """Predict the clips held out with heads that have not seen them.
+
+    Args:
+        config: the training.
+        clips: all of them.
+        folds: positions in these.
+        classifier: the frame network.
+        fabric: where heads are trained.
+        folder: keeps finished folds, which are not run again.
+        on_line: receives a line for each fold.
+    """
     predictions = []
     for fold in folds:
-        done = folder / "folds" / f"{fold.name}.json"
-        if done.exists():
+        done = None if folder is None else folder / "folds" / f"{fold.name}.json"
+        if done is not None and done.exists():
             found = [ClipPrediction.from_dict(values) for values in json.loads(done.read_text())]
         else:
             found = _run_fold(config, clips, fold, classifier, fabric)
-            done.parent.mkdir(exist_ok=True)
-            _write_json(done, [prediction.to_dict() for prediction in found])
+            if done is not None:
+                done.parent.mkdir(exist_ok=True)
+                _write_json(done, [prediction.to_dict() for prediction in found])
         right = sum(prediction.pred("head") == prediction.label for prediction in found)
         on_line(f"fold {fold.name}: head {right} of {len(found)} right")
         predictions.append(found)
@@ -130,7 +176,7 @@ def fit_head_temperature(predictions: Sequence[ClipPrediction], trained: Sequenc
     return fit_temperature(logits, np.array([trained.index(p.label) for p in seen]))
 
 
-def _calibrate_folds(folds: Sequence[list[ClipPrediction]], trained: Sequence[int]) -> list[ClipPrediction]:
+def calibrate_folds(folds: Sequence[list[ClipPrediction]], trained: Sequence[int]) -> list[ClipPrediction]:
     """Temper each fold's head by what suits the other folds, so that its calibration is a fair figure."""
     calibrated = []
     for i, fold in enumerate(folds):
@@ -188,7 +234,7 @@ def train_head(
         config.head,
         embedding_dim=usable[0].views[0].embeddings.shape[1],
         num_classes=usable[0].views[0].log_probs.shape[1],
-        trained_classes=sorted({clip.label for clip in usable}),
+        trained_classes=trained_labels(usable),
     )
     network.fit_scale(
         [
@@ -268,7 +314,7 @@ def _save(
     temperature: float,
     report: dict[str, Any],
 ) -> None:
-    trained = sorted({clip.label for clip in clips if len(clip)})
+    trained = trained_labels(clips)
     measured = {
         name: {key: found[key] for key in ("num", "accuracy", "uar", "macro_f1", "ece")}
         for name, found in report.get("aggregations", {}).items()

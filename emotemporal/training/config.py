@@ -3,10 +3,10 @@
 Nothing heavy is imported, so that `--help` and a faulty config answer at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from emotemporal.datasets.splits import Protocol
 from emotemporal.models.specs import BackboneSpec, HeadSpec
@@ -47,7 +47,10 @@ class OptimConfig:
     """Over all processes together."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = 0.1
-    """Peak; rises linearly over `warmup_fraction` of the steps, then falls as a cosine to zero."""
+    """Peak; rises linearly over `warmup_fraction` of the steps, then goes by `schedule`."""
+    schedule: Literal["cosine", "linear", "step", "constant"] = "cosine"
+    """After the warm-up: falls to zero as a cosine or in a line, to a tenth at half and again at three
+    quarters of the remaining steps, or stays."""
     warmup_fraction: float = 0.1
     weight_decay: float = 5e-4
     """On weight matrices and filters, not on biases and norms."""
@@ -178,3 +181,31 @@ class ClipConfig:
         )
     )
     run: RunConfig = field(default_factory=lambda: RunConfig(folder=Path("runs/clip"), precision="32-true"))
+
+
+@dataclass(frozen=True)
+class SearchConfig(ClipConfig):
+    """A search over settings of a temporal head; what is not searched is as in a training.
+
+    `run.folder` receives the trials; a search whose folder holds some goes on with the others.
+    """
+
+    search: Mapping[str, Any] = field(default_factory=dict)
+    """Name of a setting -> its values to try: a list, or for numbers `{uniform: [low, high]}` or
+    `{log_uniform: [low, high]}`."""
+    method: Literal["random", "grid"] = "random"
+    """Draw settings at random, or try every combination of the lists in their order."""
+    trials: int = 20
+    """How many settings are tried, of a grid the first; can be raised to go on with a search."""
+    search_seed: int = 0
+    """Of the draws; every trial trains with `run.seed`."""
+    run: RunConfig = field(default_factory=lambda: RunConfig(folder=Path("runs/search"), precision="32-true"))
+
+    def __post_init__(self) -> None:
+        if self.trials < 1:
+            raise ValueError(f"trials must be positive, found {self.trials}")
+        if self.protocol in ("none", "train-validation"):
+            raise ValueError(
+                f"protocol {self.protocol}: a search holds people out in turn, "
+                "choose leave-one-subject-out or another split by person"
+            )

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
@@ -23,7 +23,11 @@ from emotemporal.training.config import OptimConfig, RunConfig
 _FREE_SETTINGS = (
     *("run.folder", "run.resume", "run.accelerator", "run.devices", "run.compile"),
     "landmark_cache",
+    # More trials of the same search go on with it.
+    "trials",
 )
+# What newer settings were in runs that do not name them; any other was off: null, false or 0.
+_FORMERLY = {"optim.schedule": "cosine"}
 
 
 class RunFolder:
@@ -43,7 +47,7 @@ class RunFolder:
         self._state = self.path / "last.ckpt"
         self._config = self.path / "config.json"
         document = {**settings, "inputs": dict(inputs)}
-        if self._state.exists() or (self.path / "folds").exists():
+        if any((self.path / name).exists() for name in ("last.ckpt", "folds", "trials")):
             if not config.resume:
                 raise UsageError(f"{self.path}: holds a run already; choose another folder or resume it")
             self._refuse_other(document)
@@ -61,11 +65,11 @@ class RunFolder:
         except (OSError, ValueError):
             found = {}
         wanted = _flat(document)
-        # A setting that is newer than the run was off in it: null, false or 0.
         differing = sorted(
             name
             for name in found.keys() | wanted.keys()
-            if name not in _FREE_SETTINGS and (found.get(name) or None) != (wanted.get(name) or None)
+            if name not in _FREE_SETTINGS
+            and (found.get(name, _FORMERLY.get(name)) or None) != (wanted.get(name) or None)
         )
         if differing:
             raise UsageError(
@@ -138,12 +142,29 @@ def make_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.Optim
 
 
 def learning_rate(step: int, num_steps: int, config: OptimConfig) -> float:
-    """Return the rate of one step: linear warm-up, then a cosine to zero (Loshchilov & Hutter 2017)."""
+    """Return the rate of one step: linear warm-up, then the schedule of that name.
+
+    The cosine is that of Loshchilov & Hutter (2017), the steps are those of He et al. (2016) on CIFAR-10.
+
+    Args:
+        step: from 0 to `num_steps` - 1.
+        num_steps: of the whole training.
+        config: peak, warm-up and schedule.
+    """
     warmup = max(1, round(config.warmup_fraction * num_steps))
     if step < warmup:
         return config.lr * (step + 1) / warmup
     progress = (step - warmup) / max(1, num_steps - warmup)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
+    return _SCHEDULES[config.schedule](config.lr, progress)
+
+
+# Name -> rate from its peak and how much of the way after the warm-up is gone, from 0 to 1.
+_SCHEDULES: Mapping[str, Callable[[float, float], float]] = {
+    "cosine": lambda peak, progress: peak * 0.5 * (1 + math.cos(math.pi * progress)),
+    "linear": lambda peak, progress: peak * (1 - progress),
+    "step": lambda peak, progress: peak * 0.1 ** ((progress >= 0.5) + (progress >= 0.75)),
+    "constant": lambda peak, progress: peak,
+}
 
 
 class Trainer:

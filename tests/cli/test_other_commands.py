@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import av
@@ -13,6 +14,7 @@ from emotemporal.cli import COMMANDS
 from emotemporal.cli import main as emotemporal
 from emotemporal.cli.evaluate import main as evaluate
 from emotemporal.cli.extract_faces import main as extract_faces
+from emotemporal.cli.search_clip import main as search_clip
 from emotemporal.cli.train_clip import main as train_clip
 from emotemporal.cli.train_frame import main as train_frame
 from emotemporal.datasets.clips import ClipItem
@@ -97,6 +99,34 @@ def test_relabelling_leaves_the_crops(short_clip, tmp_path, capsys):
     assert (
         "1 calm clips are labelled neutral\n1 of 1 clips are in the store already" in capsys.readouterr().err
     )
+
+
+def test_extraction_keeps_embeddings(manifest, store, tiny_frame_checkpoint, tmp_path, capsys):
+    folder = shutil.copytree(store, tmp_path / "store")
+    arguments = [str(manifest), "--output", str(folder)]
+    assert extract_faces([*arguments, "--embeddings", str(tiny_frame_checkpoint)]) == 0
+    (kept,) = (folder / "evidence").iterdir()
+    num_seen = sum(row.num_seen for row in CropStore.open(folder).read_index())
+    with np.load(kept) as arrays:
+        # Of every crop as it is, and mirrored.
+        assert arrays["embeddings"].shape == (2, num_seen, 16)
+        assert arrays["log_probs"].shape == (2, num_seen, 7)
+    first = kept.stat().st_mtime_ns
+    assert extract_faces([*arguments, "--embeddings", str(tiny_frame_checkpoint)]) == 0
+    assert kept.stat().st_mtime_ns == first
+
+
+def test_embeddings_of_what_is_no_frame_network(manifest, tiny_clip_checkpoint, tmp_path, capsys):
+    arguments = [str(manifest), "--output", str(tmp_path / "store")]
+    assert extract_faces([*arguments, "--embeddings", str(tiny_clip_checkpoint)]) == 1
+    assert "a clip checkpoint, expected a frame one" in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
+
+
+def test_embeddings_of_another_geometry(manifest, tiny_frame_checkpoint, tmp_path, capsys):
+    arguments = [str(manifest), "--output", str(tmp_path / "store"), "--side", "32"]
+    assert extract_faces([*arguments, "--embeddings", str(tiny_frame_checkpoint)]) == 2
+    assert "side 48 and its own template, not these of side 32" in capsys.readouterr().err
 
 
 def test_evaluation_of_videos_and_of_their_store_agree(manifest, store, tiny_clip_checkpoint, capsys):
@@ -265,6 +295,15 @@ def test_missing_data_is_one_line(tmp_path, capsys):
     assert train_frame(["--data", str(tmp_path / "no.csv"), "--run.folder", str(tmp_path / "run")]) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ")
+
+
+def test_a_shipped_search_is_one_of_settings(root, capsys):
+    config = ["--config", str(root / "configs" / "search_java_sed.yaml")]
+    assert search_clip([*config, "--store", "absent"]) == 1
+    assert "absent: not a crop store" in capsys.readouterr().err
+    assert search_clip([*config, "--search", "{head.widths: [3]}"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line == "error: search.head.widths: there is no such setting; did you mean head.width?"
 
 
 def test_the_command_table(capsys):
