@@ -10,6 +10,7 @@ COMMANDS = {
     "extract-faces": "cut tracked faces out of labelled videos, for training",
     "train-frame": "train a frame network on FER2013",
     "train-clip": "train a temporal head on extracted faces",
+    "train-geometry": "train linear models on RAVDESS's landmarks",
     "evaluate": "measure a checkpoint on labelled data",
 }
 
