@@ -29,7 +29,7 @@ CLIP_SECONDS = 4.0
 """Of RAVDESS's clips, about: a longer video gives a baseline of several pieces."""
 MIN_BASELINE_CLIPS = 3
 """Of varied expression, on held-out actors 5 to 24 of RAVDESS: none 71 % right, 1 61 %, 2 70 %, 3 75 %,
-4 77 %, 8 83 %, all others 86 %; neutral ones alone 64 to 67 %, however many."""
+4 78 %, 8 83 %, all others 86 %; neutral ones alone 64 to 67 %, however many."""
 
 
 class PointPredictor(Protocol):
