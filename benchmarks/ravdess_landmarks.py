@@ -26,18 +26,20 @@ from emotemporal.datasets.ravdess_landmarks import (
     EMOTIONS,
     FOLDS_OF_ACTORS,
     RavdessLandmarks,
+    actor_folds,
     read_ravdess_landmarks,
 )
-from emotemporal.datasets.splits import Fold, check_leak
-from emotemporal.faces.geometry import GEOMETRY_DIM, NUM_POINTS, geometry_features, mirror_points
+from emotemporal.datasets.splits import Fold
+from emotemporal.faces.geometry import NUM_POINTS, geometry_features, mirror_points
 from emotemporal.models.baseline import centre_on_person
 from emotemporal.models.pooled import (
+    AVERAGED,
     POOLED_NAMES,
     PooledClassifier,
     PooledName,
     PooledReduction,
-    pool_sequence,
-    relative_to_clip,
+    feature_blocks,
+    pool_landmarks,
 )
 from emotemporal.training.geometry import (
     GeometryClip,
@@ -52,12 +54,9 @@ from emotemporal.training.metrics import accuracy_interval, classification_metri
 # Model -> which features of a clip it sees, and the classifier.
 _POOLED: dict[str, tuple[str, PooledName]] = {
     **{name: ("all", name) for name in POOLED_NAMES},
-    "discriminant, measures": ("measures", "discriminant"),
-    "discriminant, relative": ("relative", "discriminant"),
+    **AVERAGED,
 }
 _KINDS = ("bigru", "gru", "transformer")
-_AVERAGED = ("logistic", "discriminant", "discriminant, measures", "discriminant, relative")
-"""The headline: the best of a dozen averages tried within actors 5 to 24."""
 _PROTOCOLS = {**FOLDS_OF_ACTORS, "inner": FOLDS_OF_ACTORS["6fold"][1:]}
 _RESULTS = {
     ("6fold", False): "ravdess_landmarks_6fold",
@@ -87,8 +86,8 @@ def describe(landmarks: RavdessLandmarks) -> Clips:
     pooled, sequences = [], []
     for i in range(len(landmarks)):
         points, seconds = landmarks.clip(i)
+        pooled.append(pool_landmarks(points, seconds))
         views = [geometry_features(view, seconds) for view in (points, mirror_points(points))]
-        pooled.append([pool_sequence(view, seconds) for view in views])
         # The temporal networks see measures and head pose: the points themselves add weights, not accuracy.
         windows = [window_features(view[:, 2 * NUM_POINTS :], seconds) for view in views]
         sequences.append(GeometryClip(tuple(view for view, _ in windows), windows[0][1]))
@@ -99,11 +98,7 @@ def describe(landmarks: RavdessLandmarks) -> Clips:
 
 def predict(clips: Clips, folds: Sequence[Fold], *, personal: bool, num_seeds: int) -> Probs:
     """Let every model predict the actors held out."""
-    blocks = {
-        "all": clips.pooled,
-        "measures": _measures(clips.pooled),
-        "relative": relative_to_clip(clips.pooled),
-    }
+    blocks = feature_blocks(clips.pooled)
     if personal:
         blocks = {
             name: np.stack([centre_on_person(view, clips.actors, rescale=True) for view in views])
@@ -138,27 +133,8 @@ def predict(clips: Clips, folds: Sequence[Fold], *, personal: bool, num_seeds: i
             head = train_geometry_head([sequences[i] for i in fold.train], labels, len(EMOTIONS), config)
             keep(kind, seed, fold.test, predict_geometry(head, [sequences[i] for i in fold.test]))
         print(f"{fold.name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
-    found["average", 0] = np.mean([found[name, 0] for name in _AVERAGED], axis=0)
+    found["average", 0] = np.mean([found[name, 0] for name in AVERAGED], axis=0)
     return found
-
-
-def _measures(pooled: np.ndarray) -> np.ndarray:
-    """Pooled features without those of the points themselves: (..., 12 G) -> (..., 12 G')."""
-    rows = pooled.reshape(*pooled.shape[:-1], -1, GEOMETRY_DIM)[..., 2 * NUM_POINTS :]
-    return rows.reshape(*pooled.shape[:-1], -1)
-
-
-def folds_of(protocol: str, actors: np.ndarray) -> list[Fold]:
-    """Return the rounds of a protocol; actors in none of its groups take no part."""
-    groups = _PROTOCOLS[protocol]
-    known = np.isin(actors, np.concatenate(groups))
-    folds = []
-    for group in groups:
-        held_out = np.isin(actors, group)
-        name = "-".join(map(str, group))
-        folds.append(Fold(name, np.flatnonzero(known & ~held_out), np.flatnonzero(held_out)))
-        check_leak([str(actor) for actor in actors], folds[-1])
-    return folds
 
 
 def summarise(probs: Probs, clips: Clips, folds: Sequence[Fold]) -> dict[str, dict]:
@@ -205,7 +181,7 @@ def details_of(
     return {
         "protocol": protocol,
         "folds": [fold.name for fold in folds],
-        "averaged": list(_AVERAGED),
+        "averaged": list(AVERAGED),
         "first_seed": measured,
         "accuracy_normal_intensity": float(correct[~strong].mean()),
         "accuracy_strong_intensity": float(correct[strong].mean()),
@@ -216,7 +192,7 @@ def details_of(
 
 def measure(clips: Clips, protocol: str, *, personal: bool, num_seeds: int) -> None:
     """Print the table of one protocol and setting, and write its headline."""
-    folds = folds_of(protocol, clips.actors)
+    folds = actor_folds(_PROTOCOLS[protocol], clips.actors)
     probs = predict(clips, folds, personal=personal, num_seeds=num_seeds)
     rows = summarise(probs, clips, folds)
     print_table(f"{protocol}, {'with' if personal else 'without'} a personal baseline", rows)

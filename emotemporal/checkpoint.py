@@ -6,10 +6,10 @@ again from its dimensions.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -91,10 +91,7 @@ class CheckpointHeader:
         Raises:
             ValueError, TypeError, KeyError: it is not one.
         """
-        values = json.loads(text)
-        version = values.pop("format_version")
-        if version != FORMAT_VERSION:
-            raise ValueError(f"format version {version}, this release reads {FORMAT_VERSION}")
+        values = _header_values(text)
         values["labels"] = tuple(values["labels"])
         values["trained_labels"] = tuple(values["trained_labels"])
         values["backbone"] = BackboneSpec(**values["backbone"])
@@ -103,13 +100,55 @@ class CheckpointHeader:
         return cls(**values)
 
 
+@dataclass(frozen=True)
+class GeometryHeader:
+    """What a checkpoint of linear models of 68 landmarks says of itself."""
+
+    name: str
+    labels: tuple[str, ...]
+    """The emotions predicted, in the order of the logits."""
+    temperatures: Mapping[str, float]
+    """Set of weights -> what divides the logarithms of its mean probabilities."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Data, settings, versions."""
+    licence: str = "unknown"
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """What was measured on people held out."""
+    kind: Literal["geometry"] = "geometry"
+
+    def to_json(self) -> str:
+        return json.dumps({"format_version": FORMAT_VERSION, **asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str) -> "GeometryHeader":
+        """Rebuild a header.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is not one.
+        """
+        values = _header_values(text)
+        values["labels"] = tuple(values["labels"])
+        return cls(**values)
+
+
+def _header_values(text: str) -> dict[str, Any]:
+    values = json.loads(text)
+    version = values.pop("format_version")
+    if version != FORMAT_VERSION:
+        raise ValueError(f"format version {version}, this release reads {FORMAT_VERSION}")
+    return values
+
+
+Header = TypeVar("Header", CheckpointHeader, GeometryHeader)
+
+
 @dataclass(frozen=True, eq=False)
-class Checkpoint:
+class Checkpoint(Generic[Header]):
     """A loaded checkpoint file."""
 
     path: Path
     sha256: str
-    header: CheckpointHeader
+    header: Header
     tensors: Mapping[str, Tensor]
 
     def identity(self) -> dict[str, str]:
@@ -117,7 +156,9 @@ class Checkpoint:
         return {"name": self.header.name, "sha256": self.sha256, "licence": self.header.licence}
 
 
-def save_checkpoint(path: str | Path, header: CheckpointHeader, tensors: Mapping[str, Tensor]) -> None:
+def save_checkpoint(
+    path: str | Path, header: CheckpointHeader | GeometryHeader, tensors: Mapping[str, Tensor]
+) -> None:
     """Write a checkpoint, whole or not at all.
 
     Matrices and filters are stored in half precision, which halves the file; norms and biases stay as they
@@ -140,16 +181,30 @@ def save_checkpoint(path: str | Path, header: CheckpointHeader, tensors: Mapping
         temporary.chmod(0o644)
 
 
-def load_checkpoint(path: str | Path, *, kind: Literal["frame", "clip"] | None = None) -> Checkpoint:
-    """Read a checkpoint file.
+def load_checkpoint(
+    path: str | Path, *, kind: Literal["frame", "clip"] | None = None
+) -> Checkpoint[CheckpointHeader]:
+    """Read a checkpoint of networks that look at faces.
 
     Args:
         path: the file.
         kind: the only one that will do; None takes either.
     Raises:
-        CheckpointError: missing, damaged, of another kind, or not a checkpoint of this package.
+        CheckpointError: missing, damaged, of another kind, or not a frame or clip checkpoint of this package.
     """
-    path = Path(path)
+    return _read(Path(path), CheckpointHeader, ("frame", "clip") if kind is None else (kind,))
+
+
+def load_geometry_checkpoint(path: str | Path) -> Checkpoint[GeometryHeader]:
+    """Read a checkpoint of linear models of landmarks.
+
+    Raises:
+        CheckpointError: missing, damaged, or not a geometry checkpoint of this package.
+    """
+    return _read(Path(path), GeometryHeader, ("geometry",))
+
+
+def _read(path: Path, header_class: type[Header], kinds: Sequence[str]) -> Checkpoint[Header]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
     if path.stat().st_size > _MAX_BYTES:
@@ -159,14 +214,15 @@ def load_checkpoint(path: str | Path, *, kind: Literal["frame", "clip"] | None =
             text = (file.metadata() or {}).get(_HEADER_KEY)
             if text is None:
                 raise CheckpointError(f"{path}: a safetensors file, but without an emotemporal header")
-            header = CheckpointHeader.from_json(text)
+            kind = json.loads(text)["kind"]
+            if kind not in kinds:
+                raise CheckpointError(f"{path}: a {kind} checkpoint, expected a {' or '.join(kinds)} one")
+            header = header_class.from_json(text)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a checkpoint, or damaged ({error})") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: the header is not readable ({error})") from error
-    if kind is not None and header.kind != kind:
-        raise CheckpointError(f"{path}: a {header.kind} checkpoint, expected a {kind} one")
     return Checkpoint(path, file_sha256(path), header, tensors)
 
 

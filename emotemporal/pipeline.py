@@ -46,6 +46,10 @@ def _silent(stage: str, done: int, total: int | None) -> None:
     """Report progress to nobody."""
 
 
+def _unseen(rows: FaceRows) -> None:
+    """Show faces to nobody."""
+
+
 def choose_device(name: str) -> torch.device:
     """Return the device for `auto`, `cpu` or `cuda`.
 
@@ -70,7 +74,7 @@ def iter_face_crops(
         uint8 (M, S, S, 3) RGB.
     """
     done = 0
-    for rows in _track(reader, tracker):
+    for rows in track_faces(reader, tracker):
         crops = np.empty((len(rows), geometry.side_px, geometry.side_px, 3), dtype=np.uint8)
         for frame in np.unique(rows.row_frame):
             chosen = rows.row_frame == frame
@@ -88,7 +92,8 @@ def rows_by_track(rows: FaceRows) -> Iterator[tuple[int, np.ndarray, np.ndarray]
         yield int(track_id), indices[chosen], chosen
 
 
-def _track(reader: VideoReader, tracker: FaceTracker) -> Iterator[FaceRows]:
+def track_faces(reader: VideoReader, tracker: FaceTracker) -> Iterator[FaceRows]:
+    """Yield the faces of a video's consecutive frames, with and without any face."""
     for batch in reader:
         yield from tracker.update(batch)
     yield from tracker.finish()
@@ -164,7 +169,12 @@ class EmotionPipeline:
         return self._label_map.target
 
     def analyze(
-        self, path: str | Path, *, smooth: Smoothing = "hmm", on_progress: Progress = _silent
+        self,
+        path: str | Path,
+        *,
+        smooth: Smoothing = "hmm",
+        on_progress: Progress = _silent,
+        on_faces: Callable[[FaceRows], None] = _unseen,
     ) -> VideoAnalysis:
         """Label every person in a video, for every frame and for the clip.
 
@@ -175,6 +185,7 @@ class EmotionPipeline:
             path: a video or a still picture.
             smooth: how frame labels are smoothed.
             on_progress: called as the video is gone through.
+            on_faces: called with the faces of consecutive frames while their pictures are in memory.
         Raises:
             VideoError: the file cannot be read.
         """
@@ -188,6 +199,7 @@ class EmotionPipeline:
                 pts_seconds.append(rows.frames.pts_seconds)
                 if len(crops) == 0:
                     continue
+                on_faces(rows)
                 found = self.classifier.classify_crops(crops, rows.landmarks)
                 for track_id, indices, chosen in rows_by_track(rows):
                     part = FrameEvidence(found.embeddings[chosen], found.log_probs[chosen])

@@ -19,6 +19,7 @@ FLOORS = {
     "checkpoint": 3,
     "pipeline": 4,
     "extraction": 4,
+    "geometry": 4,
     "training": 4,
     "cli": 5,
     "__init__": 6,

@@ -11,9 +11,11 @@ from safetensors.torch import save_file
 
 from emotemporal.checkpoint import (
     CheckpointHeader,
+    GeometryHeader,
     build_classifier,
     default_checkpoint,
     load_checkpoint,
+    load_geometry_checkpoint,
     save_checkpoint,
 )
 from emotemporal.errors import CheckpointError, OutputError
@@ -172,3 +174,22 @@ def test_unwritable_folder(tmp_path, tensors):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError):
         save_checkpoint(tmp_path / "file" / "tiny.safetensors", HEADER, tensors)
+
+
+def test_each_kind_is_loaded_where_it_is_needed(tmp_path, tensors):
+    clip, geometry = tmp_path / "clip.safetensors", tmp_path / "geometry.safetensors"
+    save_checkpoint(clip, HEADER, tensors)
+    header = GeometryHeader("lines", ("sad", "calm"), {"stranger": 1.5}, licence="test", metrics={"num": 3})
+    save_checkpoint(geometry, header, {"a": torch.arange(6.0).reshape(2, 3), "b": torch.full((2,), 0.1)})
+    loaded = load_geometry_checkpoint(geometry)
+    assert loaded.header == header
+    assert loaded.identity() == {"name": "lines", "sha256": loaded.sha256, "licence": "test"}
+    # Matrices in half precision, all else as it is.
+    assert {name: value.dtype for name, value in loaded.tensors.items()} == {
+        "a": torch.float16,
+        "b": torch.float32,
+    }
+    with pytest.raises(CheckpointError, match=r"a geometry checkpoint, expected a frame or clip one"):
+        load_checkpoint(geometry)
+    with pytest.raises(CheckpointError, match=r"a clip checkpoint, expected a geometry one"):
+        load_geometry_checkpoint(clip)

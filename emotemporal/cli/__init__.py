@@ -11,6 +11,7 @@ COMMANDS = {
     "train-frame": "train a frame network on FER2013",
     "train-clip": "train a temporal head on extracted faces",
     "search-clip": "search settings of a temporal head, by people held out",
+    "train-geometry": "train linear models on RAVDESS's landmarks",
     "evaluate": "measure a checkpoint on labelled data",
 }
 

@@ -4,8 +4,9 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,10 @@ from emotemporal.labels import LABEL_SETS
 from emotemporal.structures import SCHEMA_VERSION
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from emotemporal.geometry import GeometryReader
+    from emotemporal.pipeline import EmotionPipeline
     from emotemporal.structures import VideoAnalysis
 
 
@@ -52,6 +57,21 @@ def _parser() -> ArgumentParser:
         default="torch",
         help="what runs the frame network; openvino is faster on a CPU (extra emotemporal[openvino])",
     )
+    parser.add_argument(
+        "--geometry",
+        type=str,
+        help="geometry checkpoint: label every clip by 68 landmarks besides (extra emotemporal[landmarks]); "
+        "the one shipped tells RAVDESS's 8 emotions and is not for commercial use",
+    )
+    parser.add_argument(
+        "--baseline",
+        nargs="+",
+        default=[],
+        help="with --geometry, other videos of the person, whose usual face is taken off. Assumes one and "
+        "the same person, the most prominent one in each of these and in every labelled video (others there "
+        "are labelled without), and at least 3 clips of varied expression: longer videos are cut into clips "
+        "of 4 seconds. Of neutral clips alone labels become worse than without",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     return parser
 
@@ -59,6 +79,8 @@ def _parser() -> ArgumentParser:
 @guarded
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
+    if options.baseline and not options.geometry:
+        raise UsageError("--baseline is for labels by landmarks; give --geometry FILE as well")
     output_dir = _writable_folder(Path(options.output_dir))
     jobs, failures = _list_jobs(options.videos)
     for failure in failures:
@@ -82,10 +104,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         raise UsageError(f"--aggregate head: {pipeline.checkpoint.path} is a frame network, use sum or vote")
 
+    geometry, baseline = _load_geometry(pipeline, options) if options.geometry else (None, None)
+
     documents = []
     for video, stem in jobs:
         try:
-            analysis = _process(pipeline, video, output_dir / stem, aggregate, options)
+            analyze = pipeline.analyze
+            if geometry is not None:
+                analyze = partial(geometry.analyze, pipeline, baseline=baseline)
+            analysis = _process(analyze, video, output_dir / stem, aggregate, options)
         except EmotemporalError as error:
             failures.append(str(error))
             print(f"error: {error}", file=sys.stderr)
@@ -107,13 +134,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_FAILED if failures else EXIT_OK
 
 
-def _process(pipeline: Any, video: Path, base: Path, aggregate: str, options: Any) -> "VideoAnalysis":
+def _load_geometry(pipeline: "EmotionPipeline", options: Any) -> "tuple[GeometryReader, np.ndarray | None]":
+    """Return what labels clips by landmarks, and the person's baseline where videos for it are given."""
+    from emotemporal.geometry import GeometryReader
+
+    try:
+        geometry = GeometryReader.load(options.geometry)
+    except CheckpointError as error:
+        raise UsageError(f"--geometry: {error}") from error
+    print(f"licence of --geometry: {geometry.checkpoint.header.licence}", file=sys.stderr)
+    baseline = geometry.read_baseline(options.baseline, pipeline.detector) if options.baseline else None
+    return geometry, baseline
+
+
+def _process(
+    analyze: Callable[..., "VideoAnalysis"], video: Path, base: Path, aggregate: str, options: Any
+) -> "VideoAnalysis":
     """Analyse one video and write what was asked for; the cheap results first, so that they are kept."""
     from emotemporal.pipeline import write_overlay
     from emotemporal.report.tables import write_frames_csv, write_json
 
     with progress_bar(video.name) as on_progress:
-        analysis = pipeline.analyze(video, smooth=options.smooth, on_progress=on_progress)
+        analysis = analyze(video, smooth=options.smooth, on_progress=on_progress)
         analysis = replace(analysis, settings={**analysis.settings, "aggregate": aggregate})
         write_json(analysis, f"{base}.json")
         if options.per_frame:

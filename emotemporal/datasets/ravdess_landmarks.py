@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emotemporal.datasets.splits import RAVDESS_5FOLD, RAVDESS_6FOLD
+from emotemporal.datasets.splits import RAVDESS_5FOLD, RAVDESS_6FOLD, Fold, check_leak
 from emotemporal.errors import DataError
 from emotemporal.files import replacing
 
@@ -94,6 +94,24 @@ def read_ravdess_landmarks(folder: str | Path, *, cache: str | Path | None = Non
     with replacing(file) as temporary:
         np.savez(temporary, **{field.name: getattr(landmarks, field.name) for field in fields(landmarks)})
     return landmarks
+
+
+def actor_folds(groups: Sequence[Sequence[int]], actors: np.ndarray) -> list[Fold]:
+    """Return one round for each group of actors that are held out together.
+
+    Args:
+        groups: of actors; a group of which nobody is there is left out, an actor in none takes no part.
+        actors: int (N,), whom each clip shows.
+    """
+    known = np.isin(actors, np.concatenate(groups))
+    folds = []
+    for group in groups:
+        held_out = np.isin(actors, group)
+        if held_out.any():
+            name = "-".join(map(str, group))
+            folds.append(Fold(name, np.flatnonzero(known & ~held_out), np.flatnonzero(held_out)))
+            check_leak(folds[-1], subjects=[str(actor) for actor in actors])
+    return folds
 
 
 def _read_tables(tables: Sequence[Path]) -> RavdessLandmarks:

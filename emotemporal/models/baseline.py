@@ -7,12 +7,15 @@ taken away. It fits features of any kind, of landmarks as of embeddings.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from emotemporal.errors import DataError
 
 _MIN_ITEMS = 2
+# As many clips' worth of trust in the spread that is typical of people: a few clips tell it badly.
+_TYPICAL_ITEMS = 8
 
 
 def centre_on_person(features: np.ndarray, people: Sequence, *, rescale: bool = False) -> np.ndarray:
@@ -47,3 +50,37 @@ def centre_on_person(features: np.ndarray, people: Sequence, *, rescale: bool = 
             centred[rows] /= np.where(constant, 1.0, spread)
             centred[rows] *= ~constant
     return centred
+
+
+@dataclass(frozen=True, eq=False)
+class PersonalBaseline:
+    """What is usual for one person, from a few clips of theirs."""
+
+    centre: np.ndarray
+    """float64 (..., 1, D)."""
+    spread: np.ndarray
+    """float64 (..., 1, D), positive."""
+
+    @classmethod
+    def of_clips(cls, features: np.ndarray, typical_spread: np.ndarray) -> "PersonalBaseline":
+        """Measure it.
+
+        Args:
+            features: (..., K, D), of K clips of one person.
+            typical_spread: (D,), standard deviation of the features within a person, over people.
+        """
+        num = features.shape[-2]
+        variance = num * features.var(axis=-2, keepdims=True) + _TYPICAL_ITEMS * np.square(typical_spread)
+        spread = np.sqrt(variance / (num + _TYPICAL_ITEMS))
+        return cls(features.mean(axis=-2, keepdims=True), np.where(spread > 0, spread, 1.0))
+
+    def apply(self, features: np.ndarray) -> np.ndarray:
+        """Tell clips of the person against it, (..., N, D) -> (..., N, D)."""
+        return (features - self.centre) / self.spread
+
+
+def typical_spread(features: np.ndarray, people: Sequence) -> np.ndarray:
+    """Return how much the features vary within a person: (..., N, D) and (N,) -> (D,)."""
+    people = np.asarray(people)
+    within = [features[..., people == person, :].var(axis=-2) for person in np.unique(people)]
+    return np.sqrt(np.mean(within, axis=0).reshape(-1, features.shape[-1]).mean(axis=0))

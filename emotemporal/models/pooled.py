@@ -4,6 +4,7 @@ With a few dozen people these are the mark that a recurrent network has to beat.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,10 +19,27 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from emotemporal.faces.geometry import feature_motion
+from emotemporal.faces.geometry import (
+    GEOMETRY_DIM,
+    NUM_POINTS,
+    feature_motion,
+    geometry_features,
+    mirror_points,
+)
+from emotemporal.models.linear import LinearMap
 
 PooledName = Literal["logistic", "discriminant", "svm", "boosting"]
 POOLED_NAMES: tuple[str, ...] = get_args(PooledName)
+AVERAGED: Mapping[str, tuple[str, PooledName]] = MappingProxyType(
+    {
+        "logistic": ("all", "logistic"),
+        "discriminant": ("all", "discriminant"),
+        "discriminant, measures": ("measures", "discriminant"),
+        "discriminant, relative": ("relative", "discriminant"),
+    }
+)
+"""Model -> which of `feature_blocks` it sees, and the classifier: the best of a dozen averages tried within
+RAVDESS's actors 5 to 24."""
 NUM_SLICES = 5
 _QUANTILES = (0.1, 0.5, 0.9)
 _INNER_FOLDS = 3
@@ -72,6 +90,33 @@ def relative_to_clip(pooled: np.ndarray) -> np.ndarray:
     return relative.reshape(*pooled.shape[:-1], -1)
 
 
+def pool_landmarks(points: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """Describe a clip of one person's face, and its mirror image.
+
+    Args:
+        points: (L, 68, 2) in pixels; not finite where missing.
+        seconds: (L,), strictly increasing.
+    Returns: float64 (2, D), for `feature_blocks`.
+    Raises:
+        DataError: no frame has landmarks.
+    """
+    views = (points, mirror_points(points))
+    return np.stack([pool_sequence(geometry_features(view, seconds), seconds) for view in views])
+
+
+def feature_blocks(pooled: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the selections of pooled landmarks that models see.
+
+    Args:
+        pooled: (..., D), from `pool_landmarks`.
+    Returns: `all`; `measures`, without the points themselves but with head pose; `relative`, of
+        `relative_to_clip`.
+    """
+    rows = pooled.reshape(*pooled.shape[:-1], -1, GEOMETRY_DIM)[..., 2 * NUM_POINTS :]
+    measures = rows.reshape(*pooled.shape[:-1], -1)
+    return {"all": pooled, "measures": measures, "relative": relative_to_clip(pooled)}
+
+
 class PooledReduction:
     """Standardises pooled features and keeps their principal components, their variances summing to 1.
 
@@ -93,6 +138,12 @@ class PooledReduction:
     def __call__(self, views: np.ndarray) -> np.ndarray:
         """(V, N, D) -> float64 (V, N, K)."""
         return np.stack([self._pipeline.transform(view) for view in views]) / self._unit
+
+    def fold(self, weight: np.ndarray, bias: np.ndarray) -> LinearMap:
+        """Put a linear model of reduced features, (C, K) and (C,), behind this into one map."""
+        scaler, components = self._pipeline[0], self._pipeline[1]
+        weight = weight @ components.components_ / self._unit
+        return LinearMap(scaler.mean_, scaler.scale_, weight, bias - weight @ components.mean_)
 
 
 class PooledClassifier:
@@ -137,6 +188,11 @@ class PooledClassifier:
         The support vector machine's are a softmax of its decision values, good for ranking and averaging.
         """
         return np.mean([self._probs(view) for view in views], axis=0)
+
+    def fold(self, reduction: PooledReduction) -> LinearMap:
+        """Return one map from the features before `reduction` to the logits; of a fitted linear classifier
+        of three classes or more."""
+        return reduction.fold(self._classifier.coef_, self._classifier.intercept_)
 
     def _probs(self, features: np.ndarray) -> np.ndarray:
         if hasattr(self._classifier, "predict_proba"):

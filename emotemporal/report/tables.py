@@ -15,7 +15,7 @@ from rich.text import Text
 from emotemporal.errors import UsageError
 from emotemporal.files import replacing
 from emotemporal.report.palette import emotion_hex
-from emotemporal.structures import ClipResult, EmotionTimeline, Track, VideoAnalysis
+from emotemporal.structures import ClipResult, EmotionTimeline, GeometryResult, Track, VideoAnalysis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,8 @@ def summary_table(analysis: VideoAnalysis, *, aggregate: str) -> Table:
     """Return the people of a video as a table for the terminal.
 
     Each person's label by `aggregate` comes first, then what the other aggregations say; those that say
-    otherwise are marked with `≠`. A video without faces gives a single line that says so.
+    otherwise are marked with `≠`. What landmarks say, where asked for, comes last and without a mark: its
+    emotions are others. A video without faces gives a single line that says so.
 
     Args:
         aggregate: name of the aggregation that counts: `head`, `sum` or `vote`.
@@ -88,8 +89,12 @@ def summary_table(analysis: VideoAnalysis, *, aggregate: str) -> Table:
         table.add_column(name, justify="right", overflow="fold")
     for name in (aggregate, *names):
         table.add_column(name, overflow="fold", header_style="bold" if name == aggregate else "dim")
+    by_geometry = any(timeline.geometry is not None for timeline in analysis.timelines)
+    if by_geometry:
+        table.add_column("geometry", overflow="fold")
     for track, timeline in zip(analysis.tracks, analysis.timelines, strict=True):
-        table.add_row(*_person_cells(track, timeline, aggregate=aggregate, others=names))
+        cells = _person_cells(track, timeline, aggregate=aggregate, others=names)
+        table.add_row(*cells, *([_geometry_cell(timeline.geometry)] if by_geometry else []))
     return table
 
 
@@ -119,6 +124,13 @@ def _result_cell(result: ClipResult | None, chosen: ClipResult | None) -> Text:
         ("● ", emotion_hex(result.emotion)),
         f"{result.emotion} {100 * result.confidence:.0f}%",
     )
+
+
+def _geometry_cell(result: GeometryResult | None) -> Text:
+    if result is None:
+        return Text("–")
+    told = f"{result.emotion} {100 * result.confidence:.0f}%"
+    return Text.assemble(("● ", emotion_hex(result.emotion)), told, " (baseline)" if result.baseline else "")
 
 
 def _clock(seconds: float) -> str:

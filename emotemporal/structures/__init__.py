@@ -14,7 +14,13 @@ from emotemporal.structures.faces import (
     TrackStatus,
 )
 from emotemporal.structures.media import FrameBatch, VideoInfo
-from emotemporal.structures.results import SCHEMA_VERSION, ClipResult, EmotionTimeline, VideoAnalysis
+from emotemporal.structures.results import (
+    SCHEMA_VERSION,
+    ClipResult,
+    EmotionTimeline,
+    GeometryResult,
+    VideoAnalysis,
+)
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -26,6 +32,7 @@ __all__ = [
     "EmotionTimeline",
     "FaceRows",
     "FrameBatch",
+    "GeometryResult",
     "Track",
     "TrackStatus",
     "VideoAnalysis",

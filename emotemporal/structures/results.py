@@ -36,6 +36,38 @@ class ClipResult:
 
 
 @dataclass(frozen=True, eq=False)
+class GeometryResult:
+    """One person's label for the whole clip by the geometry of 68 landmarks, in labels of its own."""
+
+    emotion: str
+    probs: np.ndarray
+    """float32 (K,), sums to 1."""
+    labels: tuple[str, ...]
+    licence: str
+    """Of the weights and what they need."""
+    baseline: bool
+    """True where the features were told against other videos of the person."""
+
+    def __post_init__(self) -> None:
+        require_array(self, "probs", np.float32, (len(self.labels),))
+        require(abs(float(self.probs.sum()) - 1.0) < 1e-3, self, "probs must sum to 1")
+
+    @property
+    def confidence(self) -> float:
+        """Probability of `emotion`."""
+        return float(self.probs.max())
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "emotion": self.emotion,
+            "probs": {name: float(p) for name, p in zip(self.labels, self.probs, strict=True)},
+            "labels": list(self.labels),
+            "licence": self.licence,
+            "baseline": self.baseline,
+        }
+
+
+@dataclass(frozen=True, eq=False)
 class EmotionTimeline:
     """One track's emotions: for every frame, and for the clip by every aggregation."""
 
@@ -46,6 +78,8 @@ class EmotionTimeline:
     """float32 (L, C), rows sum to 1."""
     clip: Mapping[str, ClipResult]
     """By name of the aggregation: `head` (where the checkpoint has one), `sum`, `vote`."""
+    geometry: GeometryResult | None = None
+    """Where it was asked for."""
 
     def __post_init__(self) -> None:
         require_array(self, "frame_probs", np.float32, (None, None))
@@ -127,17 +161,18 @@ class VideoAnalysis:
         people = []
         for track, timeline in zip(self.tracks, self.timelines, strict=True):
             clip = {name: self._clip_document(result) for name, result in timeline.clip.items()}
-            people.append(
-                {
-                    "track_id": int(track.track_id),
-                    "first_seconds": float(track.pts_seconds[0]),
-                    "last_seconds": float(track.pts_seconds[-1]),
-                    "num_frames": len(track),
-                    "num_frames_seen": int(track.seen.sum()),
-                    "clip": clip,
-                    "aggregations_agree": timeline.aggregations_agree,
-                }
-            )
+            person = {
+                "track_id": int(track.track_id),
+                "first_seconds": float(track.pts_seconds[0]),
+                "last_seconds": float(track.pts_seconds[-1]),
+                "num_frames": len(track),
+                "num_frames_seen": int(track.seen.sum()),
+                "clip": clip,
+                "aggregations_agree": timeline.aggregations_agree,
+            }
+            if timeline.geometry is not None:
+                person["geometry"] = timeline.geometry.to_json()
+            people.append(person)
         return {
             "schema_version": SCHEMA_VERSION,
             "video": {

@@ -209,3 +209,25 @@ class SearchConfig(ClipConfig):
                 f"protocol {self.protocol}: a search holds people out in turn, "
                 "choose leave-one-subject-out or another split by person"
             )
+
+
+@dataclass(frozen=True)
+class GeometryTrainingConfig:
+    """One training of linear models on RAVDESS's landmarks."""
+
+    data: Path = Path("ravdess_landmarks68")
+    """Folder of `Actor_XX_landmarks.csv`, plain, .gz or .xz."""
+    output: Path = Path("runs/geometry/geometry_ravdess.safetensors")
+    """The checkpoint; `<its stem>.json` beside it receives the cross-validation's report."""
+    cache: Path | None = None
+    """Folder that keeps the parsed tables between runs."""
+    num_baseline_clips: int = 8
+    """Clips of a person held out that stand for the baseline a user would give, of as many emotions."""
+    seed: int = 0
+    """Of the choice of those clips."""
+    licence: str = "CC BY-NC-SA 4.0 (trained on RAVDESS); dlib's landmark model excludes commercial use"
+    """Of the trained weights, for the checkpoint's header."""
+
+    def __post_init__(self) -> None:
+        if self.num_baseline_clips < 2:
+            raise ValueError(f"num_baseline_clips must be at least 2, found {self.num_baseline_clips}")

@@ -5,12 +5,18 @@ from pathlib import Path
 
 import av
 import cv2
+import numpy as np
 import pytest
 import torch
 
-from emotemporal.checkpoint import CheckpointHeader, save_checkpoint
+from emotemporal.checkpoint import CheckpointHeader, GeometryHeader, save_checkpoint
+from emotemporal.datasets.ravdess_landmarks import EMOTIONS
+from emotemporal.faces.geometry import GEOMETRY_DIM, TEMPLATE
 from emotemporal.labels import FER7, FERPLUS8
 from emotemporal.models.backbone import build_backbone
+from emotemporal.models.linear import LinearAverage, LinearMap
+from emotemporal.models.pooled import AVERAGED
+from emotemporal.models.pooled_geometry import GeometryModel
 from emotemporal.models.specs import BackboneSpec, HeadSpec
 from emotemporal.models.temporal import TemporalHead
 
@@ -100,3 +106,47 @@ def portrait_picture(tmp_path_factory, portrait_frames) -> Path:
     path = tmp_path_factory.mktemp("picture") / "both.png"
     cv2.imwrite(str(path), portrait_frames[0][:, :, ::-1])
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_geometry_checkpoint(tmp_path_factory) -> Path:
+    """A geometry checkpoint of small random weights, to which a stranger and a person look different."""
+    random = np.random.default_rng(0)
+    sizes = {"all": 12 * GEOMETRY_DIM, "measures": 12 * 43, "relative": 10 * GEOMETRY_DIM}
+    blocks = {name: block for name, (block, _) in AVERAGED.items()}
+
+    def average() -> LinearAverage:
+        maps = {
+            name: LinearMap(
+                np.zeros(sizes[block]),
+                np.ones(sizes[block]),
+                random.normal(scale=0.05, size=(8, sizes[block])),
+                np.zeros(8),
+            )
+            for name, block in blocks.items()
+        }
+        return LinearAverage(maps, blocks)
+
+    model = GeometryModel(average(), average(), {name: np.ones(size) for name, size in sizes.items()})
+    path = tmp_path_factory.mktemp("weights") / "tiny_geometry.safetensors"
+    temperatures = {"stranger": 1.5, "personal": 2.0}
+    header = GeometryHeader("tiny_geometry", EMOTIONS, temperatures, licence="not to sell")
+    save_checkpoint(path, header, {n: torch.from_numpy(a) for n, a in model.to_arrays().items()})
+    return path
+
+
+class StubPredictor:
+    """Every face is the template in the middle of its box, wider or narrower by where that lies."""
+
+    def predict(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        points = np.empty((len(boxes), 68, 2), np.float32)
+        for found, (x1, y1, x2, y2) in zip(points, boxes.astype(float), strict=True):
+            size = 0.4 * (y2 - y1) * np.array([1 + x1 % 1 / 10, 1])
+            found[:] = TEMPLATE * size + ((x1 + x2) / 2, (y1 + y2) / 2)
+        return points
+
+
+@pytest.fixture
+def stub_landmarks(monkeypatch) -> None:
+    """Labels by landmarks work without dlib."""
+    monkeypatch.setattr("emotemporal.geometry.LandmarkPredictor", StubPredictor)

@@ -13,6 +13,7 @@ from emotemporal.cli.predict_clip import main
 from emotemporal.labels import FER7
 
 BAD_NAMES = ("text.mp4", "empty.mp4", "cut.mp4", "nothing", "absent.mp4", "long" * 80 + ".mp4")
+TOOLS = ("predict_clip", "extract_faces", "train_frame", "train_clip", "train_geometry", "evaluate")
 FIXED = "frame_index pts_seconds track_id status x1 y1 x2 y2 score emotion smoothed_emotion confidence"
 
 
@@ -140,7 +141,7 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
     assert caught.value.code == 2
 
 
-@pytest.mark.parametrize("tool", ["predict_clip", "extract_faces", "train_frame", "train_clip", "evaluate"])
+@pytest.mark.parametrize("tool", TOOLS)
 def test_help_waits_for_nothing_heavy(root, tool):
     code = (
         f"import sys, runpy; sys.argv = ['{tool}.py', '--help']\n"

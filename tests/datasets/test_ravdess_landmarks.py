@@ -6,6 +6,7 @@ import pytest
 from emotemporal.datasets.ravdess_landmarks import (
     FOLDS_OF_ACTORS,
     FRAME_RATE,
+    actor_folds,
     read_ravdess_landmarks,
 )
 from emotemporal.errors import DataError
@@ -106,3 +107,11 @@ def test_counts_of_the_real_tables(data_folder):
     assert found.points.shape == (159696, 68, 2)
     assert np.bincount(found.labels).tolist() == [96, *[192] * 7]
     assert np.bincount(found.actors).tolist() == [0, *[60] * 24]
+
+
+def test_actors_are_held_out_together():
+    folds = actor_folds([(1, 2), (3,), (7, 8)], np.array([3, 1, 5, 2, 3]))
+    assert [(fold.name, fold.train.tolist(), fold.test.tolist()) for fold in folds] == [
+        ("1-2", [0, 4], [1, 3]),
+        ("3", [1, 3], [0, 4]),
+    ]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emotemporal.errors import DataError
-from emotemporal.models.baseline import centre_on_person
+from emotemporal.models.baseline import PersonalBaseline, centre_on_person, typical_spread
 
 FEATURES = np.array([[1.0, 10], [3, 10], [100, -4], [100, 0], [103, 4]])
 PEOPLE = ["ann", "ann", "bob", "bob", "bob"]
@@ -50,3 +50,21 @@ def test_a_single_clip_has_no_baseline():
 def test_people_must_be_named_for_all():
     with pytest.raises(DataError, match="5 items, but people are named for 2"):
         centre_on_person(FEATURES, PEOPLE[:2])
+
+
+def test_a_few_clips_share_their_spread_with_other_people():
+    usual = PersonalBaseline.of_clips(np.array([[1.0, 5], [3, 5]]), np.array([4.0, 2]))
+    np.testing.assert_allclose(usual.centre, [[2, 5]])
+    # Two clips of variance 1 and 0, and as good as eight clips of 16 and 4.
+    np.testing.assert_allclose(usual.spread, [np.sqrt([(2 * 1 + 8 * 16) / 10, 8 * 4 / 10])])
+    np.testing.assert_allclose(usual.apply(np.array([[2.0, 5]])), [[0, 0]])
+
+
+def test_what_never_changes_is_not_divided_by():
+    usual = PersonalBaseline.of_clips(np.full((3, 1), 7.0), np.zeros(1))
+    np.testing.assert_array_equal(usual.apply(np.array([[9.0]])), [[2]])
+
+
+def test_typical_spread_by_hand():
+    # Variances within: ann 1 and 0, bob 2 and 32/3.
+    np.testing.assert_allclose(typical_spread(FEATURES, PEOPLE), np.sqrt([(1 + 2) / 2, (0 + 32 / 3) / 2]))

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from emotemporal.faces.geometry import GEOMETRY_DIM, NUM_POINTS
+from emotemporal.models.linear import LinearAverage, LinearMap, temper_probs
 from emotemporal.models.pooled import (
     POOLED_NAMES,
     PooledClassifier,
     PooledReduction,
+    feature_blocks,
     pool_sequence,
     relative_to_clip,
 )
@@ -85,3 +88,39 @@ def test_same_seed_same_result():
     views, labels, people = clips_of(np.arange(4), seed=3)
     first, again = (PooledClassifier("boosting", seed=5).fit(views, labels, people) for _ in range(2))
     np.testing.assert_array_equal(first.predict_probs(views), again.predict_probs(views))
+
+
+@pytest.mark.parametrize("name", ["logistic", "discriminant"])
+def test_the_folded_map_says_what_the_models_say(name):
+    views, labels, people = clips_of(np.arange(4), seed=0)
+    reduce = PooledReduction(views, num_components=2)
+    classifier = PooledClassifier(name).fit(reduce(views), labels, people)
+    unseen, *_ = clips_of(np.array([1.5, 2.5]), seed=1)
+    expected = classifier.predict_probs(reduce(unseen))
+    assert expected.max(axis=1).min() < 0.99
+    average = LinearAverage({"one": classifier.fold(reduce)}, {"one": "all"})
+    np.testing.assert_allclose(average.predict_probs({"all": unseen}), expected, atol=1e-9)
+    again = LinearAverage.from_arrays(average.to_arrays(), {"one": "all"}, temperature=2.0)
+    np.testing.assert_allclose(again.predict_probs({"all": unseen}), temper_probs(expected, 2.0), atol=1e-5)
+
+
+def test_a_map_of_shapes_that_do_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"bias must have shape \(3,\), found \(2,\)"):
+        LinearMap(np.zeros(4), np.ones(4), np.zeros((3, 4)), np.zeros(2))
+
+
+def test_a_temperature_on_probabilities_by_hand():
+    # Squares of 1/3 and 2/3, and of what was rounded to nothing.
+    np.testing.assert_allclose(temper_probs(np.array([[1 / 3, 2 / 3, 0]]), 0.5), [[0.2, 0.8, 0]], atol=1e-9)
+
+
+def test_measures_leave_out_the_points():
+    statistics = np.arange(12.0)[:, None] + np.zeros(GEOMETRY_DIM)
+    statistics[:, 2 * NUM_POINTS] += 100
+    blocks = feature_blocks(statistics.reshape(1, -1))
+    assert blocks["all"].shape == (1, 12 * GEOMETRY_DIM)
+    assert blocks["measures"].shape == (1, 12 * (GEOMETRY_DIM - 2 * NUM_POINTS))
+    measures = blocks["measures"].reshape(12, -1)
+    np.testing.assert_array_equal(measures[:, 0], np.arange(12) + 100)
+    np.testing.assert_array_equal(measures[:, 1], np.arange(12))
+    assert blocks["relative"].shape == (1, 10 * GEOMETRY_DIM)
