@@ -73,7 +73,7 @@ def main(store: str) -> None:
     found = {half: compare(part) for half, part in halves.items()}
     for half, part in halves.items():
         _print_table(f"{half} actors {part[0].subject} to {part[-1].subject}", found[half])
-    raw, default = (found["measured on"][name] for name in ("frames", "head, default"))
+    raw, default = (found["measured on"][name] for name in ("frames", "frames, default"))
     write_result(
         "spliced_flips_ratio",
         raw["flips_per_second"] / default["flips_per_second"],
@@ -170,7 +170,7 @@ def compare(sequences: Sequence[Labelled]) -> dict[str, dict[str, Any]]:
             labels = [smooth(s.probs[source], s.pts_seconds).argmax(1) for s in sequences]
             found[source + name] = measure(sequences, labels)
     rng = np.random.default_rng(0)
-    labels = [smooth_probs(s.probs["head"], s.pts_seconds).argmax(1) for s in sequences]
+    labels = [smooth_probs(s.probs["frames"], s.pts_seconds).argmax(1) for s in sequences]
     moved = [np.roll(row, int(rng.integers(len(row)))) for row in labels]
     found["chance: default, moved in time"] = measure(sequences, moved)
     return found

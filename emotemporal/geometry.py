@@ -21,7 +21,7 @@ from emotemporal.faces.tracker import FaceTracker
 from emotemporal.labelling.smoothing import Smoothing
 from emotemporal.models.pooled import pool_landmarks
 from emotemporal.models.pooled_geometry import GeometryModel
-from emotemporal.pipeline import EmotionPipeline, Progress, rows_by_track, track_faces
+from emotemporal.pipeline import EmotionPipeline, FrameLabels, Progress, rows_by_track, track_faces
 from emotemporal.structures import FaceRows, GeometryResult, Track, VideoAnalysis
 from emotemporal.video.reader import VideoReader
 
@@ -164,6 +164,7 @@ class GeometryReader:
         *,
         baseline: np.ndarray | None = None,
         smooth: Smoothing = "hmm",
+        frame_labels: FrameLabels = "network",
         on_progress: Progress | None = None,
     ) -> VideoAnalysis:
         """Analyse a video as the pipeline does, and label every person's clip by landmarks besides.
@@ -173,13 +174,16 @@ class GeometryReader:
             path: a video or a still picture.
             baseline: of its most prominent person, from `read_baseline`; the others are told without.
             smooth: how frame labels are smoothed.
+            frame_labels: what is smoothed, the frame network's evidence or the temporal head's.
             on_progress: called as the video is gone through.
         Raises:
             VideoError: the file cannot be read.
         """
         collector = LandmarkCollector(self.predictor)
         progress = {} if on_progress is None else {"on_progress": on_progress}
-        analysis = pipeline.analyze(path, smooth=smooth, on_faces=collector.add, **progress)
+        analysis = pipeline.analyze(
+            path, smooth=smooth, frame_labels=frame_labels, on_faces=collector.add, **progress
+        )
         first = most_prominent(analysis.tracks) if analysis.tracks else None
         timelines = [
             replace(

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ from emotemporal.structures import (
 from emotemporal.video.reader import VideoReader
 from emotemporal.video.writer import VideoWriter, write_picture
 
+FrameLabels = Literal["network", "head"]
 Progress = Callable[[str, int, int | None], None]
 """Called with the stage's name, the frames done, and their number where it is known."""
 
@@ -173,6 +174,7 @@ class EmotionPipeline:
         path: str | Path,
         *,
         smooth: Smoothing = "hmm",
+        frame_labels: FrameLabels = "network",
         on_progress: Progress = _silent,
         on_faces: Callable[[FaceRows], None] = _unseen,
     ) -> VideoAnalysis:
@@ -184,11 +186,16 @@ class EmotionPipeline:
         Args:
             path: a video or a still picture.
             smooth: how frame labels are smoothed.
+            frame_labels: what is smoothed: what the frame network says of each frame, or what the temporal
+                head made of it. On people it has not seen the head helps clips, not frames.
             on_progress: called as the video is gone through.
             on_faces: called with the faces of consecutive frames while their pictures are in memory.
         Raises:
+            UsageError: the head's labels were asked for, and there is none.
             VideoError: the file cannot be read.
         """
+        if frame_labels == "head" and self.classifier.head is None:
+            raise UsageError(f"frame labels of the head: {self.checkpoint.path} has none, use network")
         header = self.checkpoint.header
         tracker = FaceTracker(self.detector)
         evidence: dict[int, list[tuple[np.ndarray, FrameEvidence]]] = {}
@@ -207,7 +214,9 @@ class EmotionPipeline:
             info, decoder, warnings = reader.info, reader.decoder, list(reader.warnings)
         tracks = tracker.tracks()
         # Each person's evidence is let go once their timeline is made.
-        timelines = [self._timeline(track, evidence.pop(track.track_id), smooth) for track in tracks]
+        timelines = [
+            self._timeline(track, evidence.pop(track.track_id), smooth, frame_labels) for track in tracks
+        ]
         evidence.clear()
         if not tracks:
             warnings.append("no face was found in any frame")
@@ -227,6 +236,7 @@ class EmotionPipeline:
             settings={
                 "label_set": self.label_set,
                 "smooth": smooth,
+                "frame_labels": frame_labels,
                 "decoder": decoder,
                 "device": self.device.type,
                 "backend": self.backend,
@@ -237,7 +247,11 @@ class EmotionPipeline:
         )
 
     def _timeline(
-        self, track: Track, parts: list[tuple[np.ndarray, FrameEvidence]], smooth: Smoothing
+        self,
+        track: Track,
+        parts: list[tuple[np.ndarray, FrameEvidence]],
+        smooth: Smoothing,
+        frame_labels: FrameLabels,
     ) -> EmotionTimeline:
         indices = np.concatenate([index for index, _ in parts])
         # What the tracker emitted and later took back (an overlapping double, say) is not in the track.
@@ -250,15 +264,16 @@ class EmotionPipeline:
         merge = self._label_map.merge_probs
         probs = merge(np.exp(evidence.log_probs))
         clip: dict[str, ClipResult] = {}
-        temporal = probs
+        labelled = probs
         if self.classifier.head is not None:
             temporal, clip_probs = self.classifier.classify_sequence(evidence, seconds)
-            temporal, clip_probs = merge(temporal), merge(clip_probs)
-            clip["head"] = result_from_probs(clip_probs, self.labels)
+            clip["head"] = result_from_probs(merge(clip_probs), self.labels)
+            if frame_labels == "head":
+                labelled = merge(temporal)
         clip["sum"] = aggregate_sum(probs, self.labels)
         clip["vote"] = aggregate_vote(probs, self.labels)
         dwell = self.checkpoint.header.dwell_seconds
-        filled = fill_gaps(temporal, seconds, track.pts_seconds)
+        filled = fill_gaps(labelled, seconds, track.pts_seconds)
         return EmotionTimeline(
             track_id=track.track_id,
             frame_probs=fill_gaps(probs, seconds, track.pts_seconds),

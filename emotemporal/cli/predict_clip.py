@@ -49,6 +49,12 @@ def _parser() -> ArgumentParser:
         help="the emotions to tell apart, the checkpoint's own by default: fer6 counts disgust as angry, "
         "ferplus adds contempt, binary is happy or sad",
     )
+    parser.add_argument(
+        "--frame-labels",
+        choices=["network", "head"],
+        default="network",
+        help="what the smoothed frame labels are made of: the frame network, or what the head made of it",
+    )
     parser.add_argument("--smooth", choices=["hmm", "ema", "none"], default="hmm", help="of the frame labels")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument(
@@ -97,12 +103,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CheckpointError as error:
         raise UsageError(f"--checkpoint: {error}" if options.checkpoint else str(error)) from error
     aggregate = options.aggregate or ("head" if pipeline.classifier.head is not None else "sum")
-    if aggregate == "head" and pipeline.classifier.head is None:
+    flag, others = ("--aggregate", "sum or vote") if aggregate == "head" else ("--frame-labels", "network")
+    if "head" in (aggregate, options.frame_labels) and pipeline.classifier.head is None:
         if pipeline.checkpoint.header.head is not None:
             raise UsageError(
-                f"--aggregate head: the head does not work on --labels {options.labels}, use sum or vote"
+                f"{flag} head: the head does not work on --labels {options.labels}, use {others}"
             )
-        raise UsageError(f"--aggregate head: {pipeline.checkpoint.path} is a frame network, use sum or vote")
+        raise UsageError(f"{flag} head: {pipeline.checkpoint.path} is a frame network, use {others}")
 
     geometry, baseline = _load_geometry(pipeline, options) if options.geometry else (None, None)
 
@@ -155,7 +162,9 @@ def _process(
     from emotemporal.report.tables import write_frames_csv, write_json
 
     with progress_bar(video.name) as on_progress:
-        analysis = analyze(video, smooth=options.smooth, on_progress=on_progress)
+        analysis = analyze(
+            video, smooth=options.smooth, frame_labels=options.frame_labels, on_progress=on_progress
+        )
         analysis = replace(analysis, settings={**analysis.settings, "aggregate": aggregate})
         write_json(analysis, f"{base}.json")
         if options.per_frame:

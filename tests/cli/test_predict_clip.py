@@ -6,11 +6,13 @@ import sys
 
 import av
 import cv2
+import numpy as np
 import pandas as pd
 import pytest
 
 from emotemporal.cli.predict_clip import main
 from emotemporal.labels import FER7
+from emotemporal.pipeline import EmotionPipeline
 
 BAD_NAMES = ("text.mp4", "empty.mp4", "cut.mp4", "nothing", "absent.mp4", "long" * 80 + ".mp4")
 TOOLS = ("predict_clip", "extract_faces", "train_frame", "train_clip", "train_geometry", "evaluate")
@@ -69,8 +71,33 @@ def test_a_frame_network_has_no_head(portrait_picture, tiny_frame_checkpoint, tm
     assert main([str(portrait_picture), *arguments]) == 0
     document = json.loads((tmp_path / "both.json").read_text())
     assert set(document["people"][0]["clip"]) == {"sum", "vote"}
-    assert main([str(portrait_picture), "--aggregate", "head", *arguments]) == 2
-    assert "is a frame network" in capsys.readouterr().err
+    for flag, others in (("--aggregate", "sum or vote"), ("--frame-labels", "network")):
+        assert main([str(portrait_picture), flag, "head", *arguments]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert line.startswith(f"error: {flag} head: ")
+        assert line.endswith(f"is a frame network, use {others}")
+
+
+def test_frame_labels_are_those_of_the_network_or_of_the_head(short_clip, tiny_clip_checkpoint, monkeypatch):
+    pipeline = EmotionPipeline.load(tiny_clip_checkpoint, "cpu")
+    certain = np.eye(len(FER7), dtype=np.float32)[2]
+    monkeypatch.setattr(
+        pipeline.classifier,
+        "classify_sequence",
+        lambda evidence, pts: (np.tile(certain, (len(pts), 1)), certain),
+    )
+    for source in ("network", "head"):
+        analysis = pipeline.analyze(short_clip, smooth="none", frame_labels=source)
+        assert analysis.settings["frame_labels"] == source
+        assert len(analysis.timelines) > 0
+        for timeline in analysis.timelines:
+            assert timeline.clip["head"].emotion == FER7[2]
+            expected = (
+                timeline.frame_probs
+                if source == "network"
+                else np.tile(certain, (len(timeline.frame_probs), 1))
+            )
+            np.testing.assert_allclose(timeline.smoothed_probs, expected, atol=1e-6)
 
 
 def test_equal_stems_do_not_overwrite(portrait_picture, tiny_clip_checkpoint, tmp_path):
