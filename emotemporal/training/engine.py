@@ -27,7 +27,12 @@ _FREE_SETTINGS = (
     "trials",
 )
 # What newer settings were in runs that do not name them; any other was off: null, false or 0.
-_FORMERLY = {"optim.schedule": "cosine"}
+_FORMERLY = {
+    "optim.schedule": "cosine",
+    "label_set": "fer7",
+    "teacher_weight": 0.5,
+    "backbone.squeeze_excitation": True,
+}
 
 
 class RunFolder:

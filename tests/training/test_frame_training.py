@@ -168,6 +168,25 @@ def test_resuming_equals_not_stopping(toy_fer2013, tmp_path):
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=0, msg=name)
 
 
+def test_a_run_from_before_a_setting_existed_goes_on(toy_fer2013, tmp_path):
+    config = make_config(toy_fer2013, tmp_path, epochs=1)
+    train_frame(config, on_line=lambda line: None)
+    path = tmp_path / "config.json"
+    settings = json.loads(path.read_text())
+    for name in ("label_set", "teachers", "teacher_weight", "skip_bad", "pretrained"):
+        del settings[name]
+    del settings["backbone"]["squeeze_excitation"]
+    del settings["optim"]["schedule"]
+    path.write_text(json.dumps(settings))
+    lines = []
+    train_frame(config, on_line=lines.append)
+    assert lines == ["resuming after epoch 1 of 1"]
+    settings["label_set"] = "fer6"
+    path.write_text(json.dumps(settings))
+    with pytest.raises(UsageError, match="label_set"):
+        train_frame(config, on_line=lambda line: None)
+
+
 def test_a_loss_that_is_no_number_stops_with_the_last_state_kept(toy_fer2013, tmp_path):
     config = make_config(toy_fer2013, tmp_path, lr=1e30)
     with pytest.raises(TrainingError, match=r"loss .* lower optim\.lr"):
