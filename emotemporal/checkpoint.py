@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -32,8 +32,33 @@ _DEFAULT_NAME = "clip_default.safetensors"
 _MAX_BYTES = 2 * 1024**3
 
 
+class _Header:
+    """How a header becomes JSON and comes back."""
+
+    def to_json(self) -> str:
+        return json.dumps({"format_version": FORMAT_VERSION, **asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Rebuild a header.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is not one.
+        """
+        values = json.loads(text)
+        version = values.pop("format_version")
+        if version != FORMAT_VERSION:
+            raise ValueError(f"format version {version}, this release reads {FORMAT_VERSION}")
+        return cls(**cls._typed(values))
+
+    @classmethod
+    def _typed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Give the values that JSON knows no type for theirs."""
+        return {**values, "labels": tuple(values["labels"])}
+
+
 @dataclass(frozen=True)
-class CheckpointHeader:
+class CheckpointHeader(_Header):
     """What a checkpoint says of itself."""
 
     kind: Literal["frame", "clip"]
@@ -81,27 +106,18 @@ class CheckpointHeader:
             return self.temperature
         return self.temperatures.get(classifier, 1.0)
 
-    def to_json(self) -> str:
-        return json.dumps({"format_version": FORMAT_VERSION, **asdict(self)})
-
     @classmethod
-    def from_json(cls, text: str) -> "CheckpointHeader":
-        """Rebuild a header.
-
-        Raises:
-            ValueError, TypeError, KeyError: it is not one.
-        """
-        values = _header_values(text)
-        values["labels"] = tuple(values["labels"])
+    def _typed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        values = super()._typed(values)
         values["trained_labels"] = tuple(values["trained_labels"])
         values["backbone"] = BackboneSpec(**values["backbone"])
         values["head"] = None if values["head"] is None else HeadSpec(**values["head"])
         values["geometry"] = CropGeometry.from_dict(values["geometry"])
-        return cls(**values)
+        return values
 
 
 @dataclass(frozen=True)
-class GeometryHeader:
+class GeometryHeader(_Header):
     """What a checkpoint of linear models of 68 landmarks says of itself."""
 
     name: str
@@ -115,28 +131,6 @@ class GeometryHeader:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """What was measured on people held out."""
     kind: Literal["geometry"] = "geometry"
-
-    def to_json(self) -> str:
-        return json.dumps({"format_version": FORMAT_VERSION, **asdict(self)})
-
-    @classmethod
-    def from_json(cls, text: str) -> "GeometryHeader":
-        """Rebuild a header.
-
-        Raises:
-            ValueError, TypeError, KeyError: it is not one.
-        """
-        values = _header_values(text)
-        values["labels"] = tuple(values["labels"])
-        return cls(**values)
-
-
-def _header_values(text: str) -> dict[str, Any]:
-    values = json.loads(text)
-    version = values.pop("format_version")
-    if version != FORMAT_VERSION:
-        raise ValueError(f"format version {version}, this release reads {FORMAT_VERSION}")
-    return values
 
 
 Header = TypeVar("Header", CheckpointHeader, GeometryHeader)

@@ -1,10 +1,12 @@
 """Files that appear whole or not at all."""
 
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from emotemporal.errors import OutputError
 
@@ -30,6 +32,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def save_json(path: Path, document: Any) -> None:
+    """Write a document for people to read, too, whole or not at all; see `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=2) + "\n")
 
 
 def remove_abandoned(folder: Path) -> None:

@@ -147,7 +147,7 @@ def _evaluate_clips(
 ) -> dict[str, Any]:
     from emotemporal.checkpoint import build_classifier, choose_labels
     from emotemporal.datasets.sequences import load_sequences
-    from emotemporal.datasets.splits import make_folds
+    from emotemporal.datasets.splits import split_clips
     from emotemporal.labelling.aggregation import AGGREGATIONS
     from emotemporal.pipeline import choose_device
     from emotemporal.training.evaluation import clip_report, fold_report, predict_clips, write_predictions
@@ -169,13 +169,7 @@ def _evaluate_clips(
     num_left_out = num_all - len(clips)
     held_out = {}
     if protocol != "clips":
-        folds = make_folds(
-            protocol,
-            subjects=[clip.subject for clip in clips],
-            sources=[clip.source for clip in clips],
-            splits=[clip.split for clip in clips],
-        )
-        held_out = {fold.name: [clips[i] for i in fold.test] for fold in folds}
+        held_out = {fold.name: [clips[i] for i in fold.test] for fold in split_clips(protocol, clips)}
         clips = [clip for part in held_out.values() for clip in part]
     num_trained = _num_trained_on(checkpoint, clips, protocol)
     predictions = predict_clips(classifier, clips, label_map=label_map)

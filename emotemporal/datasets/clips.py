@@ -78,6 +78,13 @@ def some_of(names: Sequence[object]) -> str:
     return f"{shown} and {rest} more" if rest > 0 else shown
 
 
+def note_on_strangers(dataset: str, strangers: Sequence[Path]) -> list[str]:
+    """Return the note, if any, on videos whose names are not those of the data set."""
+    if not strangers:
+        return []
+    return [f"{len(strangers)} videos not named as {dataset} names them are left out: {some_of(strangers)}"]
+
+
 def one_file_for_each_take(items: Iterable[ClipItem]) -> tuple[list[ClipItem], int]:
     """Keep the first file of every source.
 

@@ -12,6 +12,7 @@ from emotemporal.datasets.clips import (
     checked_items,
     find_videos,
     mostly_named,
+    note_on_strangers,
     one_file_for_each_take,
     some_of,
 )
@@ -76,8 +77,5 @@ def read_crema_d(root: Path) -> ClipSet:
     notes = []
     if num_doubles:
         notes.append(f"{num_doubles} videos are there in another format already and left out")
-    if strangers:
-        notes.append(
-            f"{len(strangers)} videos not named as CREMA-D names them are left out: {some_of(strangers)}"
-        )
+    notes += note_on_strangers("CREMA-D", strangers)
     return ClipSet("crema_d", checked_items(kept, root), tuple(notes))

@@ -26,7 +26,7 @@ import numpy as np
 
 from emotemporal.datasets.clips import ClipItem
 from emotemporal.errors import DataError, OutputError
-from emotemporal.files import remove_abandoned, replacing
+from emotemporal.files import remove_abandoned, replacing, save_json
 from emotemporal.structures import CropGeometry, CropSequence
 
 _FORMAT_VERSION = 1
@@ -117,8 +117,7 @@ class CropStore:
                 )
         try:
             (folder / "clips").mkdir(parents=True, exist_ok=True)
-            with replacing(folder / "store.json") as temporary:
-                temporary.write_text(json.dumps(header, indent=2) + "\n")
+            save_json(folder / "store.json", header)
         except OSError as error:
             raise OutputError(f"{folder}: cannot write the crop store ({error})") from error
         return cls(folder, geometry, provenance)

@@ -6,7 +6,14 @@ Files are `AA-SS-EE_RR.mp4`: actor, sentence, emotion, repetition.
 import re
 from pathlib import Path
 
-from emotemporal.datasets.clips import ClipItem, ClipSet, checked_items, find_videos, mostly_named, some_of
+from emotemporal.datasets.clips import (
+    ClipItem,
+    ClipSet,
+    checked_items,
+    find_videos,
+    mostly_named,
+    note_on_strangers,
+)
 from emotemporal.datasets.manifest import read_table
 
 _NAME = re.compile(r"(\d\d)-(\d\d)-(0[1-6])_(\d\d)")
@@ -43,9 +50,5 @@ def read_java_sed(root: Path) -> ClipSet:
                 fields={"sentence": sentence, "emotion_code": emotion, "repetition": repetition},
             )
         )
-    notes = []
-    if strangers:
-        notes.append(
-            f"{len(strangers)} videos not named as Java-SED names them are left out: {some_of(strangers)}"
-        )
+    notes = note_on_strangers("Java-SED", strangers)
     return ClipSet("java_sed", checked_items(items, root), tuple(notes))

@@ -13,6 +13,7 @@ from emotemporal.datasets.clips import (
     checked_items,
     find_videos,
     mostly_named,
+    note_on_strangers,
     one_file_for_each_take,
     some_of,
 )
@@ -106,8 +107,5 @@ def read_ravdess(root: Path, *, modality: str = "any", channel: str = "any") -> 
         notes.append(f"{other_modality} videos are not {modality} and left out")
     if num_doubles:
         notes.append(f"{num_doubles} videos show takes that are there already, with sound, and are left out")
-    if strangers:
-        notes.append(
-            f"{len(strangers)} videos not named as RAVDESS names them are left out: {some_of(strangers)}"
-        )
+    notes += note_on_strangers("RAVDESS", strangers)
     return ClipSet("ravdess", checked_items(kept, root), tuple(notes))

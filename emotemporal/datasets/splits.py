@@ -1,5 +1,6 @@
 """Splits by person and by source video, never by frame or clip."""
 
+import typing
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,6 +73,25 @@ def make_folds(
         return actor_folds(subjects, groups, sources=sources)
     return subject_folds(
         subjects, num_folds=num_folds if protocol == "subject-folds" else None, sources=sources
+    )
+
+
+class HasOrigin(typing.Protocol):
+    """What a split must know of a clip."""
+
+    subject: str
+    source: str
+    split: str
+
+
+def split_clips(protocol: str, clips: Sequence[HasOrigin], *, num_folds: int = 5) -> list[Fold]:
+    """Split clips by what they say of themselves; see `make_folds`."""
+    return make_folds(
+        protocol,
+        subjects=[clip.subject for clip in clips],
+        sources=[clip.source for clip in clips],
+        splits=[clip.split for clip in clips],
+        num_folds=num_folds,
     )
 
 

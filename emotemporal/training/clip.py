@@ -21,9 +21,9 @@ from emotemporal.checkpoint import (
 )
 from emotemporal.datasets.crops import CropStore
 from emotemporal.datasets.sequences import ClipSequence, collate, load_sequences
-from emotemporal.datasets.splits import Fold, make_folds
+from emotemporal.datasets.splits import Fold, split_clips
 from emotemporal.errors import DataError, UsageError
-from emotemporal.files import replacing
+from emotemporal.files import save_json
 from emotemporal.labelling.aggregation import AGGREGATIONS
 from emotemporal.labelling.calibration import fit_temperature
 from emotemporal.models.classifier import EmotionClassifier
@@ -57,7 +57,7 @@ def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) ->
     report: dict[str, Any] = {}
     temperature = 1.0
     if config.protocol != "none":
-        folds = clip_folds(config, clips)
+        folds = split_clips(config.protocol, clips, num_folds=config.num_folds)
         found = cross_validate(config, clips, folds, classifier, fabric, folder=folder.path, on_line=on_line)
         if config.protocol == "train-validation":
             clips = [clips[i] for i in folds[0].train]
@@ -65,7 +65,7 @@ def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) ->
         predictions = calibrate_folds(found, trained)
         temperature = fit_head_temperature([p for fold in found for p in fold], trained)
         report = clip_report(predictions, classifier.labels, AGGREGATIONS)
-        _write_json(folder.path / "report.json", report)
+        save_json(folder.path / "report.json", report)
         write_predictions(folder.path / "predictions.csv", predictions, classifier.labels)
         for name, values in report["aggregations"].items():
             on_line(f"{name}: accuracy {values['accuracy']:.3f}, UAR {values['uar']:.3f}")
@@ -114,17 +114,6 @@ def load_clips(
     return classifier, clips
 
 
-def clip_folds(config: ClipConfig, clips: Sequence[ClipSequence]) -> list[Fold]:
-    """Split clips by the protocol of the training."""
-    return make_folds(
-        config.protocol,
-        subjects=[clip.subject for clip in clips],
-        sources=[clip.source for clip in clips],
-        splits=[clip.split for clip in clips],
-        num_folds=config.num_folds,
-    )
-
-
 def trained_labels(clips: Sequence[ClipSequence]) -> list[int]:
     """Return the classes that a head can learn from these clips."""
     return sorted({clip.label for clip in clips if len(clip)})
@@ -160,7 +149,7 @@ def cross_validate(
             found = _run_fold(config, clips, fold, classifier, fabric)
             if done is not None:
                 done.parent.mkdir(exist_ok=True)
-                _write_json(done, [prediction.to_dict() for prediction in found])
+                save_json(done, [prediction.to_dict() for prediction in found])
         right = sum(prediction.pred("head") == prediction.label for prediction in found)
         on_line(f"fold {fold.name}: head {right} of {len(found)} right")
         predictions.append(found)
@@ -340,8 +329,3 @@ def _save(
     tensors = dict(frame.tensors)
     tensors |= {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
     save_checkpoint(path, header, tensors)
-
-
-def _write_json(path: Path, document: Any) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=2) + "\n")

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from emotemporal.checkpoint import file_sha256
 from emotemporal.datasets.crop_clips import CropClip, load_crop_clips, spread_frames
 from emotemporal.datasets.crops import CropStore
-from emotemporal.datasets.splits import Fold, Protocol, make_folds
+from emotemporal.datasets.splits import Fold, Protocol, split_clips
 from emotemporal.errors import DataError, UsageError
-from emotemporal.files import replacing
+from emotemporal.files import save_json
 from emotemporal.labels import FER7
 from emotemporal.models.clip3d import Clip3dNetwork
 from emotemporal.models.specs import Clip3dSpec
@@ -86,13 +86,7 @@ def measure_clip3d(config: Clip3dConfig, *, on_line: Callable[[str], None] = pri
     store = CropStore.open(config.store)
     clips = load_crop_clips(store, FER7, subjects=config.subjects)
     labels = [emotion for emotion in FER7 if any(clip.emotion == emotion for clip in clips)]
-    folds = make_folds(
-        config.protocol,
-        subjects=[clip.subject for clip in clips],
-        sources=[clip.source for clip in clips],
-        splits=[clip.split for clip in clips],
-        num_folds=config.num_folds,
-    )
+    folds = split_clips(config.protocol, clips, num_folds=config.num_folds)
     for fold in folds:
         if all(clips[i].crops is None for i in fold.train):
             raise DataError(f"{config.store}: fold {fold.name}: none of its training clips shows a face")
@@ -107,7 +101,7 @@ def measure_clip3d(config: Clip3dConfig, *, on_line: Callable[[str], None] = pri
         on_line(f"fold {fold.name}: {right} of {len(found)} right")
         predictions += found
     report = clip_report(predictions, labels, ["head"])
-    _write_json(folder.path / "report.json", report)
+    save_json(folder.path / "report.json", report)
     write_predictions(folder.path / "predictions.csv", predictions, labels)
     folder.close()
     return report
@@ -137,7 +131,7 @@ def _run_fold(
         on_line=lambda line: on_line(f"fold {fold.name}, {line}"),
     )
     found = predict_clips3d(network, [clips[i] for i in fold.test], labels, num_views=config.num_views)
-    _write_json(done, [prediction.to_dict() for prediction in found])
+    save_json(done, [prediction.to_dict() for prediction in found])
     folder.close()
     return found
 
@@ -263,8 +257,3 @@ def _frames(clip: CropClip, phase: np.ndarray) -> np.ndarray:
     """Return the crops (T, S, S, 3) at the moments that `spread_frames` takes."""
     assert clip.crops is not None
     return clip.crops.crops[spread_frames(clip.crops.pts_seconds, phase)]
-
-
-def _write_json(path: Path, document: Any) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=2) + "\n")

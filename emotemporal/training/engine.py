@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 from emotemporal.errors import OutputError, TrainingError, UsageError
-from emotemporal.files import replacing
+from emotemporal.files import replacing, save_json
 from emotemporal.training.config import OptimConfig, RunConfig
 
 # What may change between a run and its resumption: it does not change the result.
@@ -60,8 +60,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{self.path}: cannot make the run folder ({error.strerror})") from error
-        with replacing(self._config) as temporary:
-            temporary.write_text(json.dumps(document, indent=2) + "\n")
+        save_json(self._config, document)
         self._events = SummaryWriter(self.path)
 
     def _refuse_other(self, document: Mapping[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """Train linear models of pooled landmarks, measured on actors they have not seen."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from emotemporal.datasets.ravdess_landmarks import (
 )
 from emotemporal.datasets.splits import Fold
 from emotemporal.errors import DataError
-from emotemporal.files import replacing
+from emotemporal.files import save_json
 from emotemporal.labelling.calibration import fit_temperature
 from emotemporal.models.baseline import centre_on_person, typical_spread
 from emotemporal.models.linear import LinearAverage, log_probs, temper_probs
@@ -86,8 +85,7 @@ def train_geometry(config: GeometryTrainingConfig, *, on_line: Callable[[str], N
     )
     tensors = {name: torch.from_numpy(array) for name, array in model.to_arrays().items()}
     save_checkpoint(config.output, header, tensors)
-    with replacing(config.output.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(metrics, indent=2) + "\n")
+    save_json(config.output.with_suffix(".json"), metrics)
     return config.output
 
 

@@ -11,13 +11,12 @@ from typing import Any
 from lightning.fabric import Fabric
 
 from emotemporal.datasets.sequences import ClipSequence
-from emotemporal.datasets.splits import Fold
+from emotemporal.datasets.splits import Fold, split_clips
 from emotemporal.errors import DataError, TrainingError
-from emotemporal.files import replacing
+from emotemporal.files import replacing, save_json
 from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.training.clip import (
     calibrate_folds,
-    clip_folds,
     cross_validate,
     load_clips,
     open_inputs,
@@ -91,7 +90,7 @@ def search_clip(
     fabric = make_fabric(config.run)
     folder = RunFolder(config.run, settings_of(config), inputs)
     classifier, clips = load_clips(config, frame, store, fabric, on_line)
-    folds = clip_folds(config, clips)
+    folds = split_clips(config.protocol, clips, num_folds=config.num_folds)
     results = []
     for trial in trials:
         path = folder.path / "trials" / f"{trial.number:04d}.json"
@@ -100,8 +99,7 @@ def search_clip(
         else:
             result = _run_trial(trial, clips, folds, classifier, fabric)
             path.parent.mkdir(exist_ok=True)
-            with replacing(path) as temporary:
-                temporary.write_text(json.dumps(asdict(result), indent=2) + "\n")
+            save_json(path, asdict(result))
         results.append(result)
         on_line(f"trial {trial.number} of {len(trials)}: {_told(result)}")
     folder.close()
