@@ -10,7 +10,6 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from emotemporal.datasets.clips import ClipItem
@@ -19,7 +18,7 @@ from emotemporal.errors import EmotemporalError, OutputError, VideoError
 from emotemporal.faces.detector import FaceDetector
 from emotemporal.faces.tracker import FaceTracker
 from emotemporal.files import replacing
-from emotemporal.pipeline import iter_face_crops, rows_by_track
+from emotemporal.pipeline import PerPerson, iter_face_crops
 from emotemporal.structures import CropGeometry, CropSequence, Track
 from emotemporal.video.reader import VideoReader
 
@@ -45,24 +44,22 @@ def extract_clip(path: str | Path, detector: FaceDetector, geometry: CropGeometr
         VideoError: it cannot be read.
     """
     tracker = FaceTracker(detector)
-    parts: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+    gathered = PerPerson()
     num_frames = 0
     with VideoReader(path) as reader:
         for rows, crops in iter_face_crops(reader, tracker, geometry):
             num_frames += len(rows.frames)
-            for track_id, indices, chosen in rows_by_track(rows):
-                parts.setdefault(track_id, []).append((indices, crops[chosen]))
+            gathered.add(rows, crops)
     tracks = tracker.tracks()
     if not tracks:
         return StoredClip(num_frames, 0, None)
     track = most_prominent(tracks)
-    indices = np.concatenate([index for index, _ in parts[track.track_id]])
-    seen = np.isin(indices, track.frame_index[track.seen])
+    (crops,) = gathered.take(track)
     sequence = CropSequence(
         track_id=track.track_id,
-        frame_index=indices[seen],
+        frame_index=track.frame_index[track.seen],
         pts_seconds=track.pts_seconds[track.seen],
-        crops=np.concatenate([crops for _, crops in parts[track.track_id]])[seen],
+        crops=crops,
     )
     return StoredClip(num_frames, len(tracks), sequence)
 

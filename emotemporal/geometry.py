@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,10 +18,9 @@ from emotemporal.extraction import most_prominent
 from emotemporal.faces.detector import FaceDetector
 from emotemporal.faces.landmarks import LandmarkPredictor
 from emotemporal.faces.tracker import FaceTracker
-from emotemporal.labelling.smoothing import Smoothing
 from emotemporal.models.pooled import pool_landmarks
 from emotemporal.models.pooled_geometry import GeometryModel
-from emotemporal.pipeline import EmotionPipeline, FrameLabels, Progress, rows_by_track, track_faces
+from emotemporal.pipeline import EmotionPipeline, PerPerson, track_faces
 from emotemporal.structures import FaceRows, GeometryResult, Track, VideoAnalysis
 from emotemporal.video.reader import VideoReader
 
@@ -49,7 +48,7 @@ class LandmarkCollector:
 
     def __init__(self, predictor: PointPredictor) -> None:
         self._predictor = predictor
-        self._parts: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+        self._gathered = PerPerson()
 
     def add(self, rows: FaceRows) -> None:
         """Look at the faces of consecutive frames."""
@@ -57,16 +56,12 @@ class LandmarkCollector:
         for frame in np.unique(rows.row_frame):
             chosen = rows.row_frame == frame
             points[chosen] = self._predictor.predict(rows.frames.data[frame], rows.boxes[chosen])
-        for track_id, indices, chosen in rows_by_track(rows):
-            self._parts.setdefault(track_id, []).append((indices, points[chosen]))
+        self._gathered.add(rows, points)
 
-    def clip(self, track: Track) -> tuple[np.ndarray, np.ndarray]:
-        """Return a person's landmarks, float32 (L, 68, 2), and times, float64 (L,), of the seen frames."""
-        parts = self._parts[track.track_id]
-        indices = np.concatenate([index for index, _ in parts])
-        # What the tracker emitted and later took back is not in the track.
-        kept = np.isin(indices, track.frame_index[track.seen])
-        return np.concatenate([points for _, points in parts])[kept], track.pts_seconds[track.seen]
+    def take(self, track: Track) -> tuple[np.ndarray, np.ndarray]:
+        """Return a person's landmarks, float32 (L, 68, 2), and times, float64 (L,), once."""
+        (points,) = self._gathered.take(track)
+        return points, track.pts_seconds[track.seen]
 
 
 class GeometryReader:
@@ -127,7 +122,7 @@ class GeometryReader:
             tracks = tracker.tracks()
             if not tracks:
                 raise UsageError(f"baseline: {path} shows no face; give videos of the person")
-            points, seconds = collector.clip(most_prominent(tracks))
+            points, seconds = collector.take(most_prominent(tracks))
             clips += [pool_landmarks(points[rows], seconds[rows]) for rows in _cut(seconds)]
         if len(clips) < MIN_BASELINE_CLIPS:
             raise UsageError(
@@ -163,9 +158,7 @@ class GeometryReader:
         path: str | Path,
         *,
         baseline: np.ndarray | None = None,
-        smooth: Smoothing = "hmm",
-        frame_labels: FrameLabels = "network",
-        on_progress: Progress | None = None,
+        **options: Any,
     ) -> VideoAnalysis:
         """Analyse a video as the pipeline does, and label every person's clip by landmarks besides.
 
@@ -173,23 +166,18 @@ class GeometryReader:
             pipeline: everything else.
             path: a video or a still picture.
             baseline: of its most prominent person, from `read_baseline`; the others are told without.
-            smooth: how frame labels are smoothed.
-            frame_labels: what is smoothed, the frame network's evidence or the temporal head's.
-            on_progress: called as the video is gone through.
+            options: as `EmotionPipeline.analyze` takes them, but for `on_faces`.
         Raises:
             VideoError: the file cannot be read.
         """
         collector = LandmarkCollector(self.predictor)
-        progress = {} if on_progress is None else {"on_progress": on_progress}
-        analysis = pipeline.analyze(
-            path, smooth=smooth, frame_labels=frame_labels, on_faces=collector.add, **progress
-        )
+        analysis = pipeline.analyze(path, on_faces=collector.add, **options)
         first = most_prominent(analysis.tracks) if analysis.tracks else None
         timelines = [
             replace(
                 timeline,
                 geometry=self.label_clip(
-                    *collector.clip(track), baseline=baseline if track is first else None
+                    *collector.take(track), baseline=baseline if track is first else None
                 ),
             )
             for track, timeline in zip(analysis.tracks, analysis.timelines, strict=True)

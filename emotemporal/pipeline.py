@@ -85,12 +85,27 @@ def iter_face_crops(
         on_progress("faces", done, reader.info.num_frames)
 
 
-def rows_by_track(rows: FaceRows) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yield for each person: id, frame_index int64 (K,), and which of the rows are theirs, bool (M,)."""
-    indices = rows.frames.frame_index[rows.row_frame]
-    for track_id in np.unique(rows.track_id):
-        chosen = rows.track_id == track_id
-        yield int(track_id), indices[chosen], chosen
+class PerPerson:
+    """Gathers what is found of faces as frames go by, and gives it back person by person."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, list[tuple[np.ndarray, ...]]] = {}
+
+    def add(self, rows: FaceRows, *values: np.ndarray) -> None:
+        """Take arrays (M, ...), a row of each for every face of consecutive frames."""
+        indices = rows.frames.frame_index[rows.row_frame]
+        for track_id in np.unique(rows.track_id):
+            chosen = rows.track_id == track_id
+            part = (indices[chosen], *(value[chosen] for value in values))
+            self._parts.setdefault(int(track_id), []).append(part)
+
+    def take(self, track: Track) -> list[np.ndarray]:
+        """Return a person's arrays (K, ...), a row for each frame on which they were seen; forget them."""
+        parts = self._parts.pop(track.track_id)
+        indices, *values = (np.concatenate(column) for column in zip(*parts, strict=True))
+        # What the tracker emitted and later took back (an overlapping double, say) is not in the track.
+        seen = np.isin(indices, track.frame_index[track.seen])
+        return [value[seen] for value in values]
 
 
 def track_faces(reader: VideoReader, tracker: FaceTracker) -> Iterator[FaceRows]:
@@ -198,7 +213,7 @@ class EmotionPipeline:
             raise UsageError(f"frame labels of the head: {self.checkpoint.path} has none, use network")
         header = self.checkpoint.header
         tracker = FaceTracker(self.detector)
-        evidence: dict[int, list[tuple[np.ndarray, FrameEvidence]]] = {}
+        evidence = PerPerson()
         frame_index, pts_seconds = [], []
         with VideoReader(path) as reader:
             for rows, crops in iter_face_crops(reader, tracker, header.geometry, on_progress=on_progress):
@@ -207,17 +222,14 @@ class EmotionPipeline:
                 if len(crops) == 0:
                     continue
                 on_faces(rows)
-                found = self.classifier.classify_crops(crops, rows.landmarks)
-                for track_id, indices, chosen in rows_by_track(rows):
-                    part = FrameEvidence(found.embeddings[chosen], found.log_probs[chosen])
-                    evidence.setdefault(track_id, []).append((indices, part))
+                evidence.add(rows, *self.classifier.classify_crops(crops, rows.landmarks))
             info, decoder, warnings = reader.info, reader.decoder, list(reader.warnings)
         tracks = tracker.tracks()
         # Each person's evidence is let go once their timeline is made.
         timelines = [
-            self._timeline(track, evidence.pop(track.track_id), smooth, frame_labels) for track in tracks
+            self._timeline(track, FrameEvidence(*evidence.take(track)), smooth, frame_labels)
+            for track in tracks
         ]
-        evidence.clear()
         if not tracks:
             warnings.append("no face was found in any frame")
         if header.head is not None and self.classifier.head is None:
@@ -249,17 +261,10 @@ class EmotionPipeline:
     def _timeline(
         self,
         track: Track,
-        parts: list[tuple[np.ndarray, FrameEvidence]],
+        evidence: FrameEvidence,
         smooth: Smoothing,
         frame_labels: FrameLabels,
     ) -> EmotionTimeline:
-        indices = np.concatenate([index for index, _ in parts])
-        # What the tracker emitted and later took back (an overlapping double, say) is not in the track.
-        seen = np.isin(indices, track.frame_index[track.seen])
-        evidence = FrameEvidence(
-            np.concatenate([part.embeddings for _, part in parts])[seen],
-            np.concatenate([part.log_probs for _, part in parts])[seen],
-        )
         seconds = track.pts_seconds[track.seen]
         merge = self._label_map.merge_probs
         probs = merge(np.exp(evidence.log_probs))

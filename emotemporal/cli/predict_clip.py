@@ -19,9 +19,6 @@ from emotemporal.labels import LABEL_SETS
 from emotemporal.structures import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from emotemporal.geometry import GeometryReader
     from emotemporal.pipeline import EmotionPipeline
     from emotemporal.structures import VideoAnalysis
 
@@ -111,14 +108,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         raise UsageError(f"{flag} head: {pipeline.checkpoint.path} is a frame network, use {others}")
 
-    geometry, baseline = _load_geometry(pipeline, options) if options.geometry else (None, None)
+    analyze = _with_geometry(pipeline, options) if options.geometry else pipeline.analyze
 
     documents = []
     for video, stem in jobs:
         try:
-            analyze = pipeline.analyze
-            if geometry is not None:
-                analyze = partial(geometry.analyze, pipeline, baseline=baseline)
             analysis = _process(analyze, video, output_dir / stem, aggregate, options)
         except EmotemporalError as error:
             failures.append(str(error))
@@ -141,8 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_FAILED if failures else EXIT_OK
 
 
-def _load_geometry(pipeline: "EmotionPipeline", options: Any) -> "tuple[GeometryReader, np.ndarray | None]":
-    """Return what labels clips by landmarks, and the person's baseline where videos for it are given."""
+def _with_geometry(pipeline: "EmotionPipeline", options: Any) -> Callable[..., "VideoAnalysis"]:
+    """Return what analyses a video and labels clips by landmarks besides, against a baseline if given."""
     from emotemporal.geometry import GeometryReader
 
     try:
@@ -151,7 +145,7 @@ def _load_geometry(pipeline: "EmotionPipeline", options: Any) -> "tuple[Geometry
         raise UsageError(f"--geometry: {error}") from error
     print(f"licence of --geometry: {geometry.checkpoint.header.licence}", file=sys.stderr)
     baseline = geometry.read_baseline(options.baseline, pipeline.detector) if options.baseline else None
-    return geometry, baseline
+    return partial(geometry.analyze, pipeline, baseline=baseline)
 
 
 def _process(
