@@ -260,6 +260,7 @@ def build_classifier(
     classifier: str | None = None,
     device: torch.device | str = "cpu",
     backend: Backend = "torch",
+    num_threads: int = 1,
 ) -> EmotionClassifier:
     """Build a checkpoint's networks from its dimensions and fill them with its tensors.
 
@@ -269,6 +270,7 @@ def build_classifier(
             head is built for the main one alone, whose evidence it was trained on.
         device: where the networks run.
         backend: what runs the frame network.
+        num_threads: that run it under OpenVINO.
     Raises:
         UsageError: the backend is not installed, or cannot run this network.
         CheckpointError: names or shapes do not fit the dimensions in the header.
@@ -295,6 +297,7 @@ def build_classifier(
         head_temperature=header.head_temperature,
         device=device,
         backend=backend,
+        num_threads=num_threads,
         checkpoint_sha256=checkpoint.sha256,
     )
 
