@@ -56,13 +56,6 @@ def is_available() -> bool:
     return find_spec("openvino") is not None
 
 
-def available_cores() -> int:
-    """Return how many cores this process may use, by its affinity and its container's quota."""
-    from joblib import cpu_count
-
-    return cpu_count()
-
-
 def compile_network(
     name: str,
     identity: str,

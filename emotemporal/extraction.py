@@ -19,6 +19,7 @@ from emotemporal.faces.detector import FaceDetector
 from emotemporal.faces.tracker import FaceTracker
 from emotemporal.files import replacing
 from emotemporal.pipeline import PerPerson, iter_face_crops
+from emotemporal.runtime import one_torch_thread
 from emotemporal.structures import CropGeometry, CropSequence, Track
 from emotemporal.video.reader import VideoReader
 
@@ -141,14 +142,10 @@ def _extract_one(item: ClipItem, store: CropStore, detector: FaceDetector) -> st
 def _extract_here(
     items: Sequence[ClipItem], store: CropStore, make_detector: DetectorFactory, workers: int
 ) -> Iterator[tuple[ClipItem, str]]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_torch_thread():
         detector = make_detector()
         for item in items:
             yield item, _extract_one(item, store, detector)
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Worker:

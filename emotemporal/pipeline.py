@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -21,15 +21,22 @@ from emotemporal.checkpoint import (
     default_checkpoint,
     load_checkpoint,
 )
-from emotemporal.compiled import available_cores, is_available
 from emotemporal.errors import CheckpointError, UsageError
 from emotemporal.faces.align import align_faces
 from emotemporal.faces.detector import FaceDetector, MtcnnDetector
 from emotemporal.faces.tracker import FaceTracker
 from emotemporal.labelling.aggregation import aggregate_sum, aggregate_vote, result_from_probs
 from emotemporal.labelling.smoothing import Smoothing, smooth_probs
-from emotemporal.models.classifier import Backend, EmotionClassifier, FrameEvidence
+from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
 from emotemporal.report.overlay import OverlayRenderer
+from emotemporal.runtime import (
+    BackendChoice,
+    InOrder,
+    available_cores,
+    choose_backend,
+    choose_device,
+    one_torch_thread,
+)
 from emotemporal.structures import (
     ClipResult,
     CropGeometry,
@@ -56,26 +63,6 @@ def _unseen(rows: FaceRows) -> None:
     """Show faces to nobody."""
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device for `auto`, `cpu` or `cuda`.
-
-    Raises:
-        UsageError: CUDA was asked for and is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: no CUDA device is present; use --device cpu or auto")
-    return torch.device(name)
-
-
-def choose_backend(name: Literal["auto", "torch", "openvino"], device: torch.device) -> Backend:
-    """Return what runs the networks: for `auto` OpenVINO on a CPU, where it is installed, else PyTorch."""
-    if name == "auto":
-        return "openvino" if device.type == "cpu" and is_available() else "torch"
-    return name
-
-
 def iter_face_crops(
     reader: VideoReader, tracker: FaceTracker, geometry: CropGeometry, *, on_progress: Progress = _silent
 ) -> Iterator[tuple[FaceRows, np.ndarray]]:
@@ -89,9 +76,10 @@ def iter_face_crops(
     done = 0
     for rows in track_faces(reader, tracker):
         crops = np.empty((len(rows), geometry.side_px, geometry.side_px, 3), dtype=np.uint8)
-        for frame in np.unique(rows.row_frame):
-            chosen = rows.row_frame == frame
-            crops[chosen] = align_faces(rows.frames.data[frame], rows.landmarks[chosen], geometry)
+        ends = np.searchsorted(rows.row_frame, np.arange(len(rows.frames) + 1))
+        for picture, start, end in zip(rows.frames.data, ends, ends[1:], strict=False):
+            if start < end:
+                crops[start:end] = align_faces(picture, rows.landmarks[start:end], geometry)
         yield rows, crops
         done += len(rows.frames)
         on_progress("faces", done, reader.info.num_frames)
@@ -128,30 +116,6 @@ class PerPerson:
         return [value[seen] for value in values]
 
 
-class _InOrder:
-    """Calls a function in a thread of its own; its results come in the order of the calls."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-        self._thread = ThreadPoolExecutor(1)
-        self._waiting: deque[tuple[Any, Future]] = deque()
-
-    def __enter__(self) -> _InOrder:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._thread.shutdown(cancel_futures=True)
-
-    def submit(self, key: Any, *arguments: Any) -> None:
-        self._waiting.append((key, self._thread.submit(self._function, *arguments)))
-
-    def results(self, *, max_left: int) -> Iterator[tuple[Any, Any]]:
-        """Yield keys with their results until no more than `max_left` are still to come."""
-        while len(self._waiting) > max_left:
-            key, future = self._waiting.popleft()
-            yield key, future.result()
-
-
 def track_faces(reader: VideoReader, tracker: FaceTracker) -> Iterator[FaceRows]:
     """Yield the faces of a video's consecutive frames, with and without any face."""
     for batch in reader:
@@ -183,7 +147,7 @@ class EmotionPipeline:
         device: torch.device | str = "cpu",
         detector: FaceDetector | None = None,
         labels: str | None = None,
-        backend: Literal["auto", "torch", "openvino"] = "auto",
+        backend: BackendChoice = "auto",
     ) -> None:
         source, self._label_map = choose_labels(checkpoint, labels)
         self.checkpoint = checkpoint
@@ -215,7 +179,7 @@ class EmotionPipeline:
         device: str = "auto",
         *,
         labels: str | None = None,
-        backend: Literal["auto", "torch", "openvino"] = "auto",
+        backend: BackendChoice = "auto",
     ) -> EmotionPipeline:
         """Load a checkpoint file, or the shipped one.
 
@@ -268,27 +232,29 @@ class EmotionPipeline:
         tracker = FaceTracker(self.detector)
         evidence = PerPerson()
         frame_index, pts_seconds = [], []
-        # While faces are followed in this thread, those of the frames before are classified in another.
-        with VideoReader(path) as reader, _InOrder(self.classifier.classify_crops) as classified:
-            for rows, crops in iter_face_crops(reader, tracker, header.geometry, on_progress=on_progress):
-                frame_index.append(rows.frames.frame_index)
-                pts_seconds.append(rows.frames.pts_seconds)
-                if len(crops) == 0:
-                    continue
-                on_faces(rows)
-                # Without the pictures, which would stay in memory.
-                classified.submit(SeenFaces(rows.frame_index, rows.track_id), crops, rows.landmarks)
-                for seen, found in classified.results(max_left=_CROPS_AHEAD):
+        # OpenVINO's networks bring their own threads.
+        with one_torch_thread() if self.backend == "openvino" else nullcontext():
+            # While faces are followed in this thread, those of the frames before are classified in another.
+            with VideoReader(path) as reader, InOrder(self.classifier.classify_crops) as classified:
+                for rows, crops in iter_face_crops(reader, tracker, header.geometry, on_progress=on_progress):
+                    frame_index.append(rows.frames.frame_index)
+                    pts_seconds.append(rows.frames.pts_seconds)
+                    if len(crops) == 0:
+                        continue
+                    on_faces(rows)
+                    # Without the pictures, which would stay in memory.
+                    classified.submit(SeenFaces(rows.frame_index, rows.track_id), crops, rows.landmarks)
+                    for seen, found in classified.results(max_left=_CROPS_AHEAD):
+                        evidence.add(seen, *found)
+                for seen, found in classified.results(max_left=0):
                     evidence.add(seen, *found)
-            for seen, found in classified.results(max_left=0):
-                evidence.add(seen, *found)
-            info, decoder, warnings = reader.info, reader.decoder, list(reader.warnings)
-        tracks = tracker.tracks()
-        # Each person's evidence is let go once their timeline is made.
-        timelines = [
-            self._timeline(track, FrameEvidence(*evidence.take(track)), smooth, frame_labels)
-            for track in tracks
-        ]
+                info, decoder, warnings = reader.info, reader.decoder, list(reader.warnings)
+            tracks = tracker.tracks()
+            # Each person's evidence is let go once their timeline is made.
+            timelines = [
+                self._timeline(track, FrameEvidence(*evidence.take(track)), smooth, frame_labels)
+                for track in tracks
+            ]
         if not tracks:
             warnings.append("no face was found in any frame")
         if header.head is not None and self.classifier.head is None:
@@ -390,6 +356,7 @@ def write_overlay(analysis: VideoAnalysis, path: str | Path, *, on_progress: Pro
         return list(writer.warnings)
 
 
+@cache
 def versions() -> dict[str, Any]:
     """Return what an output records of the software it came from."""
     packages = ("torch", "decord2", "av", "facenet-pytorch", "numpy", "opencv-python-headless")

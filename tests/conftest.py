@@ -12,6 +12,15 @@ DATA = ROOT.parent / "shared" / "data"
 torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def network_cache(tmp_path_factory) -> Path:
+    """Folder for compiled networks, so that tests leave the user's own alone; commands inherit it."""
+    folder = tmp_path_factory.mktemp("networks")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMOTEMPORAL_CACHE", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """Folder of the checkout."""

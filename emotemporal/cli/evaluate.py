@@ -116,7 +116,7 @@ def _evaluate_faces(
     checkpoint: "Checkpoint", data: Path, label_set: str | None, options: Any
 ) -> dict[str, Any]:
     from emotemporal.datasets.fer2013 import read_fer2013
-    from emotemporal.pipeline import choose_device
+    from emotemporal.runtime import choose_device
     from emotemporal.training.evaluation import predict_frames
 
     votes = data.parent / "fer2013new.csv" if label_set == "ferplus" else None
@@ -149,7 +149,7 @@ def _evaluate_clips(
     from emotemporal.datasets.sequences import load_sequences
     from emotemporal.datasets.splits import split_clips
     from emotemporal.labelling.aggregation import AGGREGATIONS
-    from emotemporal.pipeline import choose_device
+    from emotemporal.runtime import choose_device
     from emotemporal.training.evaluation import clip_report, fold_report, predict_clips, write_predictions
 
     source, label_map = choose_labels(checkpoint, label_set)
@@ -255,7 +255,7 @@ def _open_or_extract(checkpoint: "Checkpoint", data: Path, temporary: Path, devi
     from emotemporal.errors import VideoError
     from emotemporal.extraction import extract_faces
     from emotemporal.faces.detector import MtcnnDetector
-    from emotemporal.pipeline import choose_device
+    from emotemporal.runtime import choose_device
 
     geometry = checkpoint.header.geometry
     if (data / "store.json").is_file():

@@ -66,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from emotemporal.errors import UsageError
     from emotemporal.extraction import extract_faces
     from emotemporal.faces.detector import MtcnnDetector
-    from emotemporal.pipeline import choose_device, versions
+    from emotemporal.pipeline import versions
+    from emotemporal.runtime import choose_device
     from emotemporal.structures import CropGeometry
 
     if options.workers < 1:

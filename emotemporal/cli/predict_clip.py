@@ -92,6 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not jobs:
         return EXIT_FAILED
 
+    from emotemporal.video.child import prepare_child
+
+    # It starts while this process still loads its networks.
+    prepare_child()
     from emotemporal.pipeline import EmotionPipeline
 
     try:

@@ -72,8 +72,8 @@ class _Thumbnail:
     def __init__(self, frame: np.ndarray) -> None:
         # Skipping pixels first makes the cost independent of the resolution; at least two samples
         # remain for each pixel of the sample in either direction.
-        step_y, step_x = (max(size // (2 * _SAMPLE_PX), 1) for size in frame.shape[:2])
-        coarse = np.ascontiguousarray(frame[::step_y, ::step_x])
+        height, width = (-(-size // max(size // (2 * _SAMPLE_PX), 1)) for size in frame.shape[:2])
+        coarse = cv2.resize(frame, (width, height), interpolation=cv2.INTER_NEAREST)
         self._sample = cv2.resize(coarse, (_SAMPLE_PX, _SAMPLE_PX), interpolation=cv2.INTER_AREA)
         grey = cv2.cvtColor(self._sample, cv2.COLOR_RGB2GRAY)
         self.grey = cv2.resize(grey, (_THUMB_PX, _THUMB_PX), interpolation=cv2.INTER_AREA).astype(np.float32)

@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -228,6 +229,35 @@ def test_nothing_is_left_behind(make_video, way):
                     break
     assert _gone(process_id)
     assert set(os.listdir("/proc/self/fd")) <= before
+
+
+def test_one_process_decodes_several_files(assert_frames, make_video):
+    readers = [VideoReader(make_video(f"{number}.mp4")) for number in range(3)]
+    served = []
+    for reader in readers:
+        with reader:
+            served.append(reader._child.process_id)
+            assert_frames(list(reader), TIMES)
+    assert served == served[:1] * 3
+
+
+def test_a_process_that_died_while_idle_is_replaced(assert_frames, make_video):
+    with VideoReader(make_video()) as reader:
+        before = reader._child.process_id
+        list(reader)
+    os.kill(before, signal.SIGKILL)
+    assert _gone(before)
+    again, batches = read(make_video())
+    assert_frames(batches, TIMES)
+    assert again.warnings == []
+
+
+def test_two_readers_at_once_have_a_process_each(assert_frames, make_video):
+    path = make_video()
+    with VideoReader(path) as one, VideoReader(path) as other:
+        assert one._child.process_id != other._child.process_id
+        for batch, same in zip(one, other, strict=True):
+            np.testing.assert_array_equal(batch.data, same.data)
 
 
 def test_child_does_not_outlive_a_killed_parent(make_video):

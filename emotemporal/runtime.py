@@ -1,0 +1,82 @@
+"""Where and how networks run: device, backend, threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+
+from emotemporal.compiled import is_available
+from emotemporal.errors import UsageError
+from emotemporal.models.classifier import Backend
+
+BackendChoice = Literal["auto", "torch", "openvino"]
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for `auto`, `cpu` or `cuda`.
+
+    Raises:
+        UsageError: CUDA was asked for and is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: no CUDA device is present; use --device cpu or auto")
+    return torch.device(name)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let PyTorch work in one thread: for little arrays several cost more than they save.
+
+    Sums depend on how many share them; with one they are the same on every machine.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def choose_backend(name: BackendChoice, device: torch.device) -> Backend:
+    """Return what runs the networks: for `auto` OpenVINO on a CPU, where it is installed, else PyTorch."""
+    if name == "auto":
+        return "openvino" if device.type == "cpu" and is_available() else "torch"
+    return name
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use, by its affinity and its container's quota."""
+    from joblib import cpu_count
+
+    return cpu_count()
+
+
+class InOrder:
+    """Calls a function in a thread of its own; its results come in the order of the calls."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._thread = ThreadPoolExecutor(1)
+        self._waiting: deque[tuple[Any, Future]] = deque()
+
+    def __enter__(self) -> InOrder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def submit(self, key: Any, *arguments: Any) -> None:
+        self._waiting.append((key, self._thread.submit(self._function, *arguments)))
+
+    def results(self, *, max_left: int) -> Iterator[tuple[Any, Any]]:
+        """Yield keys with their results until no more than `max_left` are still to come."""
+        while len(self._waiting) > max_left:
+            key, future = self._waiting.popleft()
+            yield key, future.result()
