@@ -44,6 +44,11 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--workers", type=int, default=1, help="processes; the crops do not depend on it")
     parser.add_argument("--side", type=int, default=48, help="of the crops, in pixels")
     parser.add_argument(
+        "--landmarks68",
+        action="store_true",
+        help="also keep 68 landmarks of each face; needs the extra emotemporal[landmarks]",
+    )
+    parser.add_argument(
         "--embeddings",
         type=str,
         metavar="CHECKPOINT",
@@ -66,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from emotemporal.errors import UsageError
     from emotemporal.extraction import extract_faces
     from emotemporal.faces.detector import MtcnnDetector
+    from emotemporal.faces.landmarks import LandmarkPredictor
     from emotemporal.pipeline import choose_device, versions
     from emotemporal.structures import CropGeometry
 
@@ -92,7 +98,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"--embeddings {options.embeddings}: sees crops of side {frame.header.geometry.side_px} and its "
             f"own template, not these of side {geometry.side_px}; choose another --side or checkpoint"
         )
-    store = CropStore.create(options.output, geometry, provenance)
+    if options.landmarks68:
+        # That it is installed is known by making one.
+        LandmarkPredictor()
+    store = CropStore.create(options.output, geometry, provenance, landmarks68=options.landmarks68)
 
     with progress_bar(str(options.data)) as draw:
         resumed = False
