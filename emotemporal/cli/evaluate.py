@@ -255,7 +255,7 @@ def _open_or_extract(checkpoint: "Checkpoint", data: Path, temporary: Path, devi
     from emotemporal.errors import VideoError
     from emotemporal.extraction import extract_faces
     from emotemporal.faces.detector import MtcnnDetector
-    from emotemporal.runtime import choose_device
+    from emotemporal.runtime import choose_backend, choose_device
 
     geometry = checkpoint.header.geometry
     if (data / "store.json").is_file():
@@ -271,7 +271,8 @@ def _open_or_extract(checkpoint: "Checkpoint", data: Path, temporary: Path, devi
         # An evaluation that leaves out what it cannot read would flatter the checkpoint.
         raise VideoError(reason)
 
-    make_detector = partial(MtcnnDetector, device=choose_device(device).type)
+    chosen = choose_device(device)
+    make_detector = partial(MtcnnDetector, device=chosen.type, backend=choose_backend("auto", chosen))
     extract_faces(found.items, store, make_detector, on_failure=on_failure)
     return store
 

@@ -1,6 +1,7 @@
 """Extraction, evaluation and training from the command line, on clips of nine frames."""
 
 import csv
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from emotemporal.checkpoint import build_classifier, load_checkpoint
 from emotemporal.cli import COMMANDS
 from emotemporal.cli import main as emotemporal
 from emotemporal.cli.evaluate import main as evaluate
@@ -19,6 +21,8 @@ from emotemporal.cli.train_clip import main as train_clip
 from emotemporal.cli.train_frame import main as train_frame
 from emotemporal.datasets.clips import ClipItem
 from emotemporal.datasets.crops import CropStore
+from emotemporal.datasets.sequences import load_sequences
+from emotemporal.faces import landmarks
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +48,20 @@ def row_of(table: str, name: str) -> list[str]:
 
 
 def test_extraction_goes_on_where_it_stopped(manifest, store, capsys):
-    clips = sorted((store / "clips").iterdir())
-    assert len(clips) == 2
-    clips[0].unlink()
-    kept = clips[1].stat().st_mtime_ns
+    journal = store / "shards" / "0000.journal"
+    first = journal.read_bytes().splitlines(keepends=True)[0]
+    assert journal.read_bytes().count(b"\n") == 2
+    # As if it had been killed while it wrote the second clip.
+    journal.write_bytes(first + b"half a li")
+    data = (store / "shards" / "0000.bin").read_bytes()
     assert extract_faces([str(manifest), "--output", str(store)]) == 0
     printed = capsys.readouterr()
     assert "1 of 2 clips are in the store already" in printed.err
     assert row_of(printed.out, "clips") == ["2", "of", "2", "videos"]
     assert row_of(printed.out, "frames")[0] == "18"
     assert row_of(printed.out, "of several tracks")[0] == "2"
-    assert sorted((store / "clips").iterdir()) == clips
-    assert clips[1].stat().st_mtime_ns == kept
+    assert (store / "shards" / "0000.bin").read_bytes() == data
+    assert (store / "shards" / "0001.journal").read_bytes().count(b"\n") == 1
 
 
 def test_an_unreadable_video_is_named_and_the_others_are_kept(short_clip, tmp_path, capsys):
@@ -86,6 +92,34 @@ def test_what_extraction_refuses(store, tmp_path, capsys, arguments, code, text)
     arguments = [argument.format(store=store) for argument in arguments]
     assert extract_faces([str(tmp_path), "--output", str(tmp_path / "new"), *arguments]) == code
     assert text in capsys.readouterr().err
+
+
+def test_landmarks_without_their_extra_are_one_line(manifest, tmp_path, monkeypatch, capsys):
+    find = importlib.util.find_spec
+    hidden = "face_recognition_models"
+    monkeypatch.setattr(landmarks, "find_spec", lambda name: None if name == hidden else find(name))
+    arguments = [str(manifest), "--output", str(tmp_path / "store"), "--landmarks68"]
+    assert extract_faces(arguments) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert "pip install 'emotemporal[landmarks]'" in line
+    assert not (tmp_path / "store").exists()
+
+
+def test_landmarks_are_kept_and_come_back(manifest, store, tiny_frame_checkpoint, tmp_path, capsys):
+    pytest.importorskip("dlib")
+    folder = tmp_path / "store"
+    assert extract_faces([str(manifest), "--output", str(folder), "--landmarks68"]) == 0
+    with_points, plain = CropStore.open(folder), CropStore.open(store)
+    classifier = build_classifier(load_checkpoint(tiny_frame_checkpoint))
+    for clip, other in zip(*(load_sequences(s, classifier) for s in (with_points, plain)), strict=True):
+        assert other.landmarks68 is None
+        assert clip.landmarks68.shape == (len(clip), 68, 2)
+        np.testing.assert_array_equal(clip.views[0].log_probs, other.views[0].log_probs)
+        crops = with_points.read(clip.clip_id).crops
+        np.testing.assert_array_equal(crops.crops, plain.read(clip.clip_id).crops.crops)
+        np.testing.assert_array_equal(clip.landmarks68, crops.landmarks68)
+    assert extract_faces([str(manifest), "--output", str(store), "--landmarks68"]) == 1
+    assert "(landmarks68 False in it, True now); choose a new folder" in capsys.readouterr().err
 
 
 def test_relabelling_leaves_the_crops(short_clip, tmp_path, capsys):
