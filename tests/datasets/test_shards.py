@@ -87,9 +87,12 @@ def kill_at_every_moment(path):
 
 def kill_at_any_time(path):
     random.seed(0)
-    for _ in range(12):
+    for number in range(12):
         child = fork(fill, path, range(4000))
-        time.sleep(random.uniform(0.002, 0.05))
+        # On a slow machine it would be killed before it has begun.
+        while sum(journal.stat().st_size > 0 for journal in path.glob("*.journal")) <= number:
+            time.sleep(0.001)
+        time.sleep(random.uniform(0.0, 0.05))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
 
