@@ -1,8 +1,8 @@
 """Clip accuracy on Java-SED with one actor held out at a time, for every kind of head.
 
-python benchmarks/java_sed.py runs/java_sed_crops
+python benchmarks/java_sed.py runs/java_sed_store
 
-The crops come from `tools/extract_faces.py ../shared/data/java_sed --output runs/java_sed_crops`.
+The crops come from `tools/extract_faces.py ../shared/data/java_sed --output runs/java_sed_store`.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Frame labels against a known truth: excerpts of one held-out actor's clips, spliced at known times.
 
-python benchmarks/spliced.py runs/java_sed_crops
+python benchmarks/spliced.py runs/java_sed_store
 
-The crops come from `tools/extract_faces.py ../shared/data/java_sed --output runs/java_sed_crops`. The head
+The crops come from `tools/extract_faces.py ../shared/data/java_sed --output runs/java_sed_store`. The head
 that labels an actor was trained on the others. Smoothing was chosen on the first half of the actors and is
 measured on the second.
 """
