@@ -72,7 +72,7 @@ def accuracy_interval(
     """Return the 95 % interval of the accuracy by bootstrap over groups (people); None for a single one.
 
     Args:
-        correct: bool (N,).
+        correct: (N,), in [0, 1]: whether each item is right, or how often over several runs.
         groups: (N,), whom each item shows; items of one person are no independent draws.
     """
     names, which = np.unique(np.asarray(groups), return_inverse=True)
