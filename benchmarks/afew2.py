@@ -23,10 +23,11 @@ from emotemporal.datasets.sequences import ClipSequence
 from emotemporal.labelling.aggregation import aggregate_sum, aggregate_vote
 from emotemporal.labelling.calibration import fit_bias
 from emotemporal.labels import FER7
+from emotemporal.models.pooled import pool_statistics
 from emotemporal.models.specs import HeadSpec
 from emotemporal.models.temporal import TemporalHead
 from emotemporal.structures import ClipBatch
-from emotemporal.training.classical import CLASSICAL_MODELS, clip_folds, fit_classical, pool_statistics
+from emotemporal.training.classical import CLASSICAL_MODELS, clip_folds, fit_classical
 from emotemporal.training.clip import train_head
 from emotemporal.training.config import ClipConfig, OptimConfig, RunConfig, SequenceAugmentation
 from emotemporal.training.engine import make_fabric
@@ -40,6 +41,8 @@ _AVERAGES = {
     "classical and heads": ("ridge", "logistic", "svm", *(f"head, {kind}" for kind in _HEAD_KINDS)),
 }
 _MIN_PROB = 1e-4
+# The largest first.
+_QUANTILES = (1.0, 0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +95,7 @@ def pooled(clip: PosteriorClip) -> np.ndarray:
     log_probs = np.log(clip.probs.clip(_MIN_PROB))
     centred = log_probs - log_probs.mean(1, keepdims=True)
     counts = np.log([len(clip), len(set(clip.face))])
-    return np.concatenate([pool_statistics(clip.probs), pool_statistics(centred), counts])
+    return np.concatenate([*(pool_statistics(rows, _QUANTILES) for rows in (clip.probs, centred)), counts])
 
 
 def _aggregated(clips: Sequence[PosteriorClip], aggregate: Any) -> np.ndarray:

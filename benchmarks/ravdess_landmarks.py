@@ -32,15 +32,8 @@ from emotemporal.datasets.ravdess_landmarks import (
 from emotemporal.datasets.splits import Fold
 from emotemporal.faces.geometry import NUM_POINTS, geometry_features, mirror_points
 from emotemporal.models.baseline import centre_on_person
-from emotemporal.models.pooled import (
-    AVERAGED,
-    POOLED_NAMES,
-    PooledClassifier,
-    PooledName,
-    PooledReduction,
-    feature_blocks,
-    pool_landmarks,
-)
+from emotemporal.models.pooled import AVERAGED, feature_blocks, pool_landmarks
+from emotemporal.training.classical import POOLED_NAMES, PooledClassifier, PooledReduction
 from emotemporal.training.geometry import (
     GeometryClip,
     GeometryConfig,
@@ -52,7 +45,7 @@ from emotemporal.training.geometry import (
 from emotemporal.training.metrics import accuracy_interval, classification_metrics
 
 # Model -> which features of a clip it sees, and the classifier.
-_POOLED: dict[str, tuple[str, PooledName]] = {
+_POOLED: dict[str, tuple[str, str]] = {
     **{name: ("all", name) for name in POOLED_NAMES},
     **AVERAGED,
 }
