@@ -64,7 +64,7 @@ def evaluation_markdown(document: Document, beliefs: Beliefs, pictures: Sequence
         ["## Measures", *_measures(document, columns, beliefs)],
         ["## Recall by emotion", *_recalls(document, columns)],
     ]
-    if any(found.get("per_subject") for found in columns.values()):
+    if len(next(iter(columns.values())).get("per_subject", ())) > 1:
         parts.append(["## People", *_people(columns)])
     folds = set(next(iter(document["folds"].values()))["accuracy"]) if "folds" in document else set()
     # Of one person held out at a time, folds are people.
@@ -129,7 +129,8 @@ def _facts(document: Document, columns: Mapping[str, Document]) -> list[str]:
     items = _items(document)
     facts = [
         f"protocol {document['protocol']}, split {document['split']}",
-        f"{document['num']} {items}; emotions: {', '.join(document['labels'])}",
+        f"{document['num']} {items}; label set {document['label_set'] or 'of its own'}: "
+        f"{', '.join(document['labels'])}",
     ]
     if missing := next(iter(columns.values()))["num_without_prediction"]:
         facts.append(f"{missing} {items} without a face: they count as errors")
@@ -195,8 +196,11 @@ def _trust(name: str, found: Document, belief: tuple[np.ndarray, np.ndarray]) ->
 
 
 def _recalls(document: Document, columns: Mapping[str, Document]) -> list[str]:
+    nums = next(iter(columns.values()))["per_class_num"]
     rows = {
-        emotion: [_percent(found["per_class_recall"][emotion]) for found in columns.values()]
+        f"{emotion} ({nums[emotion]})": [
+            _percent(one["per_class_recall"][emotion]) for one in columns.values()
+        ]
         for emotion in document["labels"]
     }
     return [_table(columns, rows)]

@@ -90,7 +90,7 @@ def search_settings(
     folds: Folds,
     score: Callable[[np.ndarray], float],
 ) -> HeldOut:
-    """Try every setting on clips held out.
+    """Try every setting on clips held out and return the best.
 
     Args:
         make: returns an unfitted classifier of the settings given by name.

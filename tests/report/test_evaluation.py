@@ -13,6 +13,7 @@ LABELS = ["happy", "sad"]
 def measures(accuracy: float, **others) -> dict:
     found = {"num_without_prediction": 1, "accuracy": accuracy, "uar": 0.25, "macro_f1": 0.5, "ece": 0.125}
     found |= {"per_class_recall": {"happy": accuracy, "sad": None}, "confusion": [[3, 1], [2, 0]]}
+    found |= {"per_class_num": {"happy": 4, "sad": 3}}
     found |= {"interval": [0.1, 0.9], "per_subject": {"ann": 0.5, "b|b": 1.0}, "subject_deviation": 0.354}
     return found | others
 
@@ -24,6 +25,7 @@ def document():
         "split": "all",
         "checkpoint": {"name": "toy", "sha256": "ab" * 32, "licence": "MIT"},
         "data": "videos",
+        "label_set": "binary",
         "num": 7,
         "num_left_out": 2,
         "num_trained_on": 3,
@@ -43,6 +45,7 @@ def test_every_figure_in_words(document, beliefs):
     text = evaluation_markdown(document, beliefs)
     for line in (
         "# Evaluation of toy",
+        "- 7 clips; label set binary: happy, sad",
         "- 1 clips without a face: they count as errors",
         "- 2 clips left out: they show none of these emotions",
         "- **no fair measure**: the head was trained on 3 of the clips",
@@ -53,8 +56,8 @@ def test_every_figure_in_words(document, beliefs):
         "| 95 % interval of the accuracy | 10.0 % – 90.0 % | 10.0 % – 90.0 % |",
         "- The interval is a bootstrap over the 2 people.",
         "- `sum` is on average too sure by 30.0 points; calibration error 0.125.",
-        "| happy | 75.0 % | 62.5 % |",
-        "| sad | – | – |",
+        "| happy (4) | 75.0 % | 62.5 % |",
+        "| sad (3) | – | – |",
         r"| b\|b | 100.0 % | 100.0 % |",
         "| **mean of people** | 75.0 % | 75.0 % |",
         "| **standard deviation** | 35.4 % | 35.4 % |",
@@ -75,6 +78,13 @@ def test_several_seeds_are_told_apart(document, beliefs):
     assert "| accuracy, seed 5 | 100.0 % |" in lines
     assert any("averaged over seeds, not of averaged probabilities" in line for line in lines)
     assert '  "epochs": 3' in lines
+
+
+def test_one_person_is_no_spread(document, beliefs):
+    assert "## People" in evaluation_markdown(document, beliefs)
+    for name in ("sum", "vote"):
+        document[name] |= {"per_subject": {"ann": 0.75}, "subject_deviation": None, "interval": None}
+    assert "## People" not in evaluation_markdown(document, beliefs)
 
 
 def test_folds_are_shown_where_they_are_not_people(document, beliefs):
