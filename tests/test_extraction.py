@@ -14,7 +14,7 @@ import torch
 
 from emotemporal.datasets.clips import ClipItem
 from emotemporal.datasets.crops import CropStore
-from emotemporal.datasets.manifest import read_manifest
+from emotemporal.datasets.manifest import read_table
 from emotemporal.errors import OutputError
 from emotemporal.extraction import extract_faces, most_prominent
 from emotemporal.structures import CropGeometry, CropSequence, Track
@@ -25,9 +25,10 @@ GEOMETRY = CropGeometry(side_px=16)
 # run must be importable in them.
 PROGRAM = """
 import os, sys, time
+from pathlib import Path
 import numpy as np
 from emotemporal.datasets.crops import CropStore
-from emotemporal.datasets.manifest import read_manifest
+from emotemporal.datasets.manifest import read_table
 from emotemporal.extraction import extract_faces
 from emotemporal.structures import CropGeometry, Detections
 
@@ -65,7 +66,7 @@ if __name__ == "__main__":
     manifest, folder = sys.argv[1:]
     store = CropStore.create(folder, CropGeometry(side_px=16), {})
     extract_faces(
-        read_manifest(manifest), store, BrightSquare, workers=2,
+        read_table(Path(manifest)).items, store, BrightSquare, workers=2,
         on_progress=lambda stage, done, total: print(done, flush=True),
         on_failure=lambda item, reason: print(reason, flush=True),
     )
@@ -241,7 +242,7 @@ def test_several_workers_lose_nothing_to_a_dead_one_nor_to_a_kill(bright_square,
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("path,label,subject\n" + "".join(f"{i.path.name},happy,{i.subject}\n" for i in items))
     alone = CropStore.create(tmp_path / "alone", GEOMETRY, {})
-    extract_faces(read_manifest(manifest), alone, bright_square)
+    extract_faces(read_table(manifest).items, alone, bright_square)
 
     store = tmp_path / "killed"
     with subprocess.Popen(
@@ -268,7 +269,10 @@ def test_several_workers_lose_nothing_to_a_dead_one_nor_to_a_kill(bright_square,
     again = CropStore.create(store, GEOMETRY, {})
     progress = []
     extract_faces(
-        read_manifest(manifest), again, bright_square, on_progress=lambda *values: progress.append(values[1])
+        read_table(manifest).items,
+        again,
+        bright_square,
+        on_progress=lambda *values: progress.append(values[1]),
     )
     assert progress == list(range(len(done), 7))
     assert contents(store) == contents(alone.folder)
