@@ -244,10 +244,10 @@ def with_head(checkpoint: Checkpoint[CheckpointHeader], path: str | Path) -> Che
     """
     head = load_checkpoint(path, kind="head")
     needed, found = _frame_sha256(head), _frame_sha256(checkpoint)
-    if needed != found:
+    if not needed or needed != found:
         raise CheckpointError(
-            f"{path}: this head belongs to the frame network {needed[:12]}, {checkpoint.path} has "
-            f"{found[:12]}; train a head on that one, or give the checkpoint it belongs to"
+            f"{path}: this head belongs to the frame network {needed[:12] or 'unknown'}, {checkpoint.path} "
+            f"has {found[:12] or 'an unknown one'}; train a head on that one, or give the one it belongs to"
         )
     tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(_HEAD)}
     header = replace(head.header, kind="clip", temperatures=checkpoint.header.temperatures)
@@ -255,10 +255,10 @@ def with_head(checkpoint: Checkpoint[CheckpointHeader], path: str | Path) -> Che
 
 
 def _frame_sha256(checkpoint: Checkpoint[CheckpointHeader]) -> str:
-    """Return the SHA-256 of the frame checkpoint that a checkpoint contains or belongs to."""
+    """Return the SHA-256 of the frame checkpoint that a checkpoint contains or belongs to, '' if unknown."""
     if checkpoint.header.kind == "frame":
         return checkpoint.sha256
-    return str(checkpoint.header.training.get("frame_network", {}).get("sha256", "unknown"))
+    return str(checkpoint.header.training.get("frame_network", {}).get("sha256", ""))
 
 
 def file_sha256(path: str | Path) -> str:

@@ -18,6 +18,7 @@ FLOORS = {
     "report": 2,
     "checkpoint": 3,
     "pipeline": 4,
+    "live": 4,
     "extraction": 4,
     "geometry": 4,
     "training": 4,

@@ -1,5 +1,7 @@
 """Smoothing works in seconds, keeps probabilities and cuts flicker."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -147,7 +149,7 @@ def test_live_labels_are_those_of_all_paths_up_to_now():
         posterior = np.zeros(3)
         for path in np.ndindex(*[3] * (t + 1)):
             weight = np.prod([probs[i, state] for i, state in enumerate(path)])
-            weight *= np.prod([move[a, b] for a, b in zip(path, path[1:], strict=False)])
+            weight *= np.prod([move[a, b] for a, b in pairwise(path)])
             posterior[path[-1]] += weight
         assert smoothed[t].argmax() == posterior.argmax()
 
