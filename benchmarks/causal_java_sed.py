@@ -2,9 +2,10 @@
 
 python benchmarks/causal_java_sed.py runs/java_sed_crops
 
-The crops come from `tools/extract_faces.py ../shared/data/java_sed --output runs/java_sed_crops`. Clips: what
-the one-way head says when a clip ends, and before, against the offline head that sees all of it. Frames: labels
-of excerpts spliced at known times (as in `spliced.py`), smoothed from the past alone and from both sides.
+The crops come from `tools/extract_faces.py ../shared/data/java_sed --output runs/java_sed_crops`. Of clips:
+what the one-way head says when a clip ends, and before, against the offline head that sees all of it. Of
+frames: labels of excerpts spliced at known times (as in `spliced.py`), smoothed from the past alone and from
+both sides.
 """
 
 import sys
@@ -37,7 +38,9 @@ Classifiers = dict[str, EmotionClassifier]
 def main(store: str) -> None:
     torch.set_num_threads(1)
     offline_config, causal_config = (
-        parse_settings("train-clip", ClipConfig, "", ["--config", str(ROOT / "configs" / name), "--store", store])
+        parse_settings(
+            "train-clip", ClipConfig, "", ["--config", str(ROOT / "configs" / name), "--store", store]
+        )
         for name in ("clip_java_sed.yaml", "clip_java_sed_causal.yaml")
     )
     frame = build_classifier(load_checkpoint(ROOT / causal_config.frame_checkpoint))
@@ -51,9 +54,7 @@ def main(store: str) -> None:
 
 
 def with_head(frame: EmotionClassifier, head: TemporalHead) -> EmotionClassifier:
-    return EmotionClassifier(
-        frame.backbone, labels=frame.labels, temperature=frame.temperature, head=head
-    )
+    return EmotionClassifier(frame.backbone, labels=frame.labels, temperature=frame.temperature, head=head)
 
 
 def stream(classifier: EmotionClassifier, evidence: FrameEvidence, pts_seconds: np.ndarray) -> np.ndarray:
@@ -96,7 +97,10 @@ def report_clips(
         }
         print(f"{name:<24} {found[name]['accuracy']:.3f} {found[name]['interval']}")
     both = np.array(right["causal, at the end"]).astype(int) - np.array(right[f"offline {offline_kind}"])
-    found["causal less offline"] = {"only causal": int((both > 0).sum()), "only offline": int((both < 0).sum())}
+    found["causal less offline"] = {
+        "only causal": int((both > 0).sum()),
+        "only offline": int((both < 0).sum()),
+    }
     write_result(
         "causal_java_sed_head",
         found["causal, at the end"]["accuracy"],
@@ -123,9 +127,7 @@ def report_frames(clips: Sequence[ClipSequence], offline: Classifiers, causal: C
             sequences.append(Labelled(subject, pts, spliced.labels, probs))
     people = list(causal)
     halves = {"chosen on": people[: len(people) // 2], "measured on": people[len(people) // 2 :]}
-    found = {
-        half: compare([s for s in sequences if s.subject in chosen]) for half, chosen in halves.items()
-    }
+    found = {half: compare([s for s in sequences if s.subject in chosen]) for half, chosen in halves.items()}
     live = found["measured on"]["network, causal hmm"]
     write_result("causal_spliced_frames", live["frame_accuracy"], unit="share of frames", details=found)
 
