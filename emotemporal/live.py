@@ -24,12 +24,12 @@ from emotemporal.labelling.smoothing import CausalSmoother, Smoothing
 from emotemporal.models.classifier import Backend
 from emotemporal.models.streaming import PersonStream
 from emotemporal.pipeline import EmotionPipeline, FrameLabels, choose_device
-from emotemporal.report.overlay import FaceMark
+from emotemporal.report.overlay import FaceMark, FramePainter
 from emotemporal.video.live import LiveFrame, LiveReader
 
 _FORGET_SECONDS = 2.0
 """A person out of sight for so long has been let go by the tracker, and would come back as another."""
-_WARM_UP_ROUNDS = 3
+_WARM_UP_FACES = 4
 _DELAY_STEP_SECONDS = 1e-4
 """Delays are counted in steps of this, so that memory does not grow with time."""
 
@@ -122,17 +122,19 @@ class LiveLabeller:
         return cls(pipeline, smooth=smooth, frame_labels=frame_labels)
 
     def warm_up(self, width: int = 640, height: int = 480) -> None:
-        """Run the networks on nothing: their first runs take many times as long as those that follow."""
+        """Run everything on nothing: first runs, for each number of faces, take many times as long."""
         pipeline = self._pipeline
         image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         box = np.array([[0.4 * width, 0.3 * height, 0.6 * width, 0.7 * height]], np.float32)
-        for _ in range(_WARM_UP_ROUNDS):
+        for num_faces in range(1, _WARM_UP_FACES + 1):
             pipeline.detector.detect_faces(image)
-            found = pipeline.detector.refine_faces(image, box)
+            found = pipeline.detector.refine_faces(image, box.repeat(num_faces, axis=0))
             crops = align_faces(image, found.landmarks, pipeline.checkpoint.header.geometry)
             evidence = pipeline.classifier.classify_crops(crops, found.landmarks)
             if self.has_causal_head:
                 PersonStream(pipeline.classifier).step(evidence.embeddings[0], evidence.log_probs[0], 0.0)
+        mark = FaceMark(1, box[0], emotion=self.labels[0], percent=50, face_px=0.2 * width)
+        FramePainter(width, height).paint(image, [mark])
 
     def label(self, image: np.ndarray, pts_seconds: float) -> list[LivePerson]:
         """Take the next frame; return everyone who is seen on it, by id.

@@ -120,7 +120,7 @@ def test_who_left_is_forgotten(tmp_path):
     labeller = make_labeller(tmp_path)
     detector = labeller._pipeline.detector
     images = noise(30)
-    for i in range(150):
+    for i in range(80):
         detector.num_faces = 2 if i < 20 else 1
         people = labeller.label(images[i % 30], i / 25)
     assert [person.track_id for person in people] == [1]
@@ -204,3 +204,10 @@ def test_a_head_of_its_own_file_is_put_on_its_frame_network(tmp_path):
         tmp_path / "frame.safetensors", tmp_path / "head.safetensors", device="cpu", frame_labels="head"
     )
     assert labeller.has_causal_head
+
+
+@pytest.mark.needs_weights
+def test_the_shipped_head_fits_the_shipped_network():
+    labeller = LiveLabeller.load(device="cpu", frame_labels="head")
+    assert labeller.has_causal_head
+    assert labeller.labels == FER7
