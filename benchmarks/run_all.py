@@ -9,6 +9,7 @@ _DATA = ROOT.parent / "shared" / "data"
 _BENCHMARKS = {
     "fer2013.py": [_DATA / "fer2013" / "fer2013.csv.xz"],
     "java_sed.py": [ROOT / "runs" / "java_sed_store"],
+    "causal_java_sed.py": [ROOT / "runs" / "java_sed_store"],
     "robustness.py": [_DATA / "fer2013" / "fer2013.csv.xz"],
     "frame_speed.py": [_DATA / "fer2013" / "fer2013.csv.xz"],
     "ablations.py": [_DATA / "fer2013" / "fer2013.csv.xz"],
@@ -17,6 +18,7 @@ _BENCHMARKS = {
     "afew2.py": [_DATA / "afew2_posteriors"],
     "ravdess_landmarks.py": [_DATA / "ravdess_landmarks68"],
     "speed.py": [_DATA / "clips"],
+    "live.py": [_DATA / "clips"],
     "memory.py": [ROOT / "examples" / "demo.mp4", _DATA / "clips" / "many_faces_1080p.mp4"],
 }
 

@@ -7,7 +7,7 @@ again from its dimensions.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, Self, TypeVar
 
@@ -28,6 +28,8 @@ from emotemporal.structures import CropGeometry
 FORMAT_VERSION = 1
 _HEADER_KEY = "emotemporal"
 _DEFAULT_NAME = "clip_default.safetensors"
+_CAUSAL_HEAD_NAME = "causal_head.safetensors"
+_HEAD = "head."
 # The largest network here has 24 M parameters; a file of this size is something else.
 _MAX_BYTES = 2 * 1024**3
 
@@ -61,7 +63,8 @@ class _Header:
 class CheckpointHeader(_Header):
     """What a checkpoint says of itself."""
 
-    kind: Literal["frame", "clip"]
+    kind: Literal["frame", "clip", "head"]
+    """A network that looks at faces, the same with a temporal head, or such a head without the network."""
     name: str
     labels: tuple[str, ...]
     """The emotions predicted, in the order of the logits."""
@@ -71,7 +74,7 @@ class CheckpointHeader(_Header):
     temperatures: Mapping[str, float] = field(default_factory=dict)
     """The same for the other classifiers on the embedding, by name; 1 for one without an entry."""
     head: HeadSpec | None = None
-    """Of a clip checkpoint."""
+    """Of a clip or head checkpoint."""
     trained_labels: tuple[str, ...] = ()
     """Emotions the head was trained on; the others keep the frame network's evidence."""
     head_temperature: float = 1.0
@@ -176,15 +179,15 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: str | Path, *, kind: Literal["frame", "clip"] | None = None
+    path: str | Path, *, kind: Literal["frame", "clip", "head"] | None = None
 ) -> Checkpoint[CheckpointHeader]:
     """Read a checkpoint of networks that look at faces.
 
     Args:
         path: the file.
-        kind: the only one that will do; None takes either.
+        kind: the only one that will do; None takes frame and clip checkpoints.
     Raises:
-        CheckpointError: missing, damaged, of another kind, or not a frame or clip checkpoint of this package.
+        CheckpointError: missing, damaged, of another kind, or not a checkpoint of this package.
     """
     return _read(Path(path), CheckpointHeader, ("frame", "clip") if kind is None else (kind,))
 
@@ -218,6 +221,44 @@ def _read(path: Path, header_class: type[Header], kinds: Sequence[str]) -> Check
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: the header is not readable ({error})") from error
     return Checkpoint(path, file_sha256(path), header, tensors)
+
+
+def save_head(path: str | Path, header: CheckpointHeader, tensors: Mapping[str, Tensor]) -> None:
+    """Write the temporal head of a clip checkpoint without its frame network; see `with_head`.
+
+    Args:
+        path: of the head checkpoint.
+        header, tensors: of the clip checkpoint.
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    own = {name: tensor for name, tensor in tensors.items() if name.startswith(_HEAD)}
+    save_checkpoint(path, replace(header, kind="head"), own)
+
+
+def with_head(checkpoint: Checkpoint[CheckpointHeader], path: str | Path) -> Checkpoint[CheckpointHeader]:
+    """Return a checkpoint with the temporal head of a head checkpoint in place of its own, if any.
+
+    Raises:
+        CheckpointError: it is none, or was trained on another frame network.
+    """
+    head = load_checkpoint(path, kind="head")
+    needed, found = _frame_sha256(head), _frame_sha256(checkpoint)
+    if not needed or needed != found:
+        raise CheckpointError(
+            f"{path}: this head belongs to the frame network {needed[:12] or 'unknown'}, {checkpoint.path} "
+            f"has {found[:12] or 'an unknown one'}; train a head on that one, or give the one it belongs to"
+        )
+    tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(_HEAD)}
+    header = replace(head.header, kind="clip", temperatures=checkpoint.header.temperatures)
+    return replace(checkpoint, sha256=head.sha256, header=header, tensors={**tensors, **head.tensors})
+
+
+def _frame_sha256(checkpoint: Checkpoint[CheckpointHeader]) -> str:
+    """Return the SHA-256 of the frame checkpoint that a checkpoint contains or belongs to, '' if unknown."""
+    if checkpoint.header.kind == "frame":
+        return checkpoint.sha256
+    return str(checkpoint.header.training.get("frame_network", {}).get("sha256", ""))
 
 
 def file_sha256(path: str | Path) -> str:
@@ -287,7 +328,7 @@ def build_classifier(
             num_classes=len(header.labels),
             trained_classes=[header.labels.index(name) for name in header.trained_labels],
         )
-        _fill(head, checkpoint, "head.")
+        _fill(head, checkpoint, _HEAD)
     return EmotionClassifier(
         backbone,
         labels=header.backbone.label_sets[classifier],
@@ -323,12 +364,23 @@ def default_checkpoint() -> Path:
     Raises:
         CheckpointError: it is not there.
     """
+    return _shipped(_DEFAULT_NAME, "--checkpoint")
+
+
+def default_causal_head() -> Path:
+    """Return the path of the shipped head that works frame by frame, on the network of the one above.
+
+    Raises:
+        CheckpointError: it is not there.
+    """
+    return _shipped(_CAUSAL_HEAD_NAME, "--head")
+
+
+def _shipped(name: str, flag: str) -> Path:
     package = Path(__file__).parent
     # Inside the package once installed as a wheel, beside it in a checkout.
     for folder in (package / "checkpoints", package.parent / "checkpoints"):
-        path = folder / _DEFAULT_NAME
+        path = folder / name
         if path.is_file():
             return path
-    raise CheckpointError(
-        f"{_DEFAULT_NAME} is not in {package.parent / 'checkpoints'}; give --checkpoint FILE"
-    )
+    raise CheckpointError(f"{name} is not in {package.parent / 'checkpoints'}; give {flag} FILE")

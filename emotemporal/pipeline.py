@@ -149,7 +149,7 @@ class EmotionPipeline:
         labels: str | None = None,
         backend: BackendChoice = "auto",
     ) -> None:
-        source, self._label_map = choose_labels(checkpoint, labels)
+        source, self.label_map = choose_labels(checkpoint, labels)
         self.checkpoint = checkpoint
         self.label_set = labels or source
         self.device = torch.device(device)
@@ -199,7 +199,7 @@ class EmotionPipeline:
     @property
     def labels(self) -> tuple[str, ...]:
         """The emotions of every result, in the order of its probabilities."""
-        return self._label_map.target
+        return self.label_map.target
 
     def analyze(
         self,
@@ -291,7 +291,7 @@ class EmotionPipeline:
         frame_labels: FrameLabels,
     ) -> EmotionTimeline:
         seconds = track.pts_seconds[track.seen]
-        merge = self._label_map.merge_probs
+        merge = self.label_map.merge_probs
         probs = merge(np.exp(evidence.log_probs))
         clip: dict[str, ClipResult] = {}
         labelled = probs

@@ -20,6 +20,7 @@ FLOORS = {
     "checkpoint": 3,
     "runtime": 4,
     "pipeline": 4,
+    "live": 4,
     "extraction": 4,
     "geometry": 4,
     "training": 4,

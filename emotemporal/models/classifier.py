@@ -20,7 +20,7 @@ Backend = Literal["torch", "openvino"]
 
 # A head sees this much of a track at once, in steps of half of it: about the longest training clip,
 # and a bound on memory however long the video is.
-_WINDOW_SECONDS = 8.0
+WINDOW_SECONDS = 8.0
 _WINDOWS_AT_ONCE = 16
 
 
@@ -162,16 +162,16 @@ def _window_weights(seconds: np.ndarray) -> np.ndarray:
 
 
 def _windows(pts_seconds: np.ndarray) -> list[slice]:
-    """Cut a track into windows of `_WINDOW_SECONDS` that overlap by half; a short one stays whole."""
+    """Cut a track into windows of `WINDOW_SECONDS` that overlap by half; a short one stays whole."""
     first, last = float(pts_seconds[0]), float(pts_seconds[-1])
-    if last - first <= _WINDOW_SECONDS:
+    if last - first <= WINDOW_SECONDS:
         return [slice(0, len(pts_seconds))]
-    num = int(np.ceil((last - first) / (_WINDOW_SECONDS / 2))) - 1
-    starts = np.linspace(first, last - _WINDOW_SECONDS, num)
+    num = int(np.ceil((last - first) / (WINDOW_SECONDS / 2))) - 1
+    starts = np.linspace(first, last - WINDOW_SECONDS, num)
     found = [
         slice(
             int(np.searchsorted(pts_seconds, start - 1e-6)),
-            int(np.searchsorted(pts_seconds, start + _WINDOW_SECONDS + 1e-6)),
+            int(np.searchsorted(pts_seconds, start + WINDOW_SECONDS + 1e-6)),
         )
         for start in starts
     ]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from emotemporal.models.specs import HeadSpec
 
 # About the time of a change of expression, and several frames at any usual rate.
-_MOTION_SECONDS = 0.13
+MOTION_SECONDS = 0.13
 _FULL_TRUST_SECONDS = 1.0
 
 
@@ -119,13 +119,13 @@ class TemporalHead(nn.Module):
         span, total = seconds.gather(1, last), so_far.gather(1, last)  # (B, 1)
         if self.spec.kind != "gru":
             seconds, so_far = span.expand_as(seconds), total.expand_as(so_far)
+        return self.trust_after(seconds, so_far).unsqueeze(-1), self.trust_after(span, total)
 
-        def trust(elapsed: Tensor, motion: Tensor) -> Tensor:
-            low, high = self.motion_range
-            long_enough = (elapsed / _FULL_TRUST_SECONDS).clamp(0, 1)
-            return long_enough * ((motion - low) / (high - low)).clamp(0, 1)
-
-        return trust(seconds, so_far).unsqueeze(-1), trust(span, total)
+    def trust_after(self, elapsed: Tensor, motion: Tensor) -> Tensor:
+        """Return the trust, in [0, 1], after so many seconds with so much mean motion, any shape."""
+        low, high = self.motion_range
+        long_enough = (elapsed / _FULL_TRUST_SECONDS).clamp(0, 1)
+        return long_enough * ((motion - low) / (high - low)).clamp(0, 1)
 
     def _offset(self, embeddings: Tensor, mask: Tensor) -> Tensor:
         """Return how each frame differs from the person's mean over the clip, (B, T, D), 0 in padding.
@@ -163,13 +163,13 @@ class TemporalHead(nn.Module):
 
 
 def _motion(embeddings: Tensor, seconds: Tensor, mask: Tensor) -> Tensor:
-    """Return how much each frame differs from that `_MOTION_SECONDS` before, (B, T, D), not negative.
+    """Return how much each frame differs from that `MOTION_SECONDS` before, (B, T, D), not negative.
 
     Where the clip has only just begun it is compared with the first frame. 0 in padding.
     """
     # Times must rise to be searched; padding has none.
     times = seconds.masked_fill(~mask, torch.inf)
-    wanted = (times - _MOTION_SECONDS).masked_fill(~mask, 0.0).contiguous()
+    wanted = (times - MOTION_SECONDS).masked_fill(~mask, 0.0).contiguous()
     earlier = torch.searchsorted(times.contiguous(), wanted, right=True).sub(1).clamp_min(0)
     before = embeddings.gather(1, earlier.unsqueeze(-1).expand_as(embeddings))
     return (embeddings - before).abs() * mask.unsqueeze(-1)
@@ -219,11 +219,15 @@ class RecurrentEncoder(nn.Module):
         )
         self.width_out = spec.width * (2 if both else 1)
 
+    @staticmethod
+    def pace(step_seconds: Tensor) -> Tensor:
+        """Return what the network is told of the time between two frames, any shape."""
+        # About 1 at 10 frames a second, and slow to grow over long gaps.
+        return torch.log1p(step_seconds.clamp_min(0) * 10)
+
     def forward(self, features: Tensor, seconds: Tensor, mask: Tensor) -> Tensor:
         """(B, T, W), (B, T), (B, T) -> (B, T, width_out)."""
-        step = torch.diff(seconds, dim=1, prepend=seconds[:, :1])
-        # About 1 at 10 frames a second, and slow to grow over long gaps.
-        step = torch.log1p(step.clamp_min(0) * 10).unsqueeze(-1)
+        step = self.pace(torch.diff(seconds, dim=1, prepend=seconds[:, :1])).unsqueeze(-1)
         packed = nn.utils.rnn.pack_padded_sequence(
             torch.cat([features, step], -1), mask.sum(1).cpu(), batch_first=True, enforce_sorted=False
         )

@@ -18,6 +18,7 @@ from emotemporal.checkpoint import (
     file_sha256,
     load_checkpoint,
     save_checkpoint,
+    save_head,
 )
 from emotemporal.datasets.crops import CropStore
 from emotemporal.datasets.sequences import ClipSequence, collate, load_sequences
@@ -38,7 +39,8 @@ def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) ->
     """Measure a temporal head on people or videos it has not seen, then train it on all clips.
 
     After protocol `train-validation` the last training is on split `train` alone. The run folder receives
-    `predictions.csv` and `report.json` of the measurement and `best.safetensors`, frame network included.
+    `predictions.csv` and `report.json` of the measurement, `best.safetensors`, frame network included, and
+    `head.safetensors`, the head alone.
     All epochs are run: nothing is chosen on held-out people.
 
     Args:
@@ -329,3 +331,4 @@ def _save(
     tensors = dict(frame.tensors)
     tensors |= {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
     save_checkpoint(path, header, tensors)
+    save_head(path.with_name("head.safetensors"), header, tensors)
