@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -37,6 +38,9 @@ from emotemporal.structures import (
 )
 from emotemporal.video.reader import VideoReader
 from emotemporal.video.writer import VideoWriter, write_picture
+
+if TYPE_CHECKING:
+    from emotemporal.faces.landmarks import PointPredictor
 
 FrameLabels = Literal["network", "head"]
 Progress = Callable[[str, int, int | None], None]
@@ -122,12 +126,14 @@ class EmotionPipeline:
         checkpoint: the weights.
         device: where the networks run.
         detector: finds faces; MTCNN where none is given.
+        predictor: finds the 68 landmarks of a head that sees geometry; dlib's where none is given.
         labels: the set that everything is told in: `fer7`, `fer6` (disgust counts as angry), `ferplus` (with
             contempt, by the frame network's second classifier; a temporal head does not work on that) or
             `binary` (happy or sad); None for the checkpoint's own. Probabilities are merged after
             calibration and the head, before aggregation and smoothing.
     Raises:
-        UsageError: the checkpoint cannot tell those labels.
+        UsageError: the checkpoint cannot tell those labels, or its head needs landmarks that dlib, which is
+            not installed, would find.
     """
 
     def __init__(
@@ -136,6 +142,7 @@ class EmotionPipeline:
         *,
         device: torch.device | str = "cpu",
         detector: FaceDetector | None = None,
+        predictor: PointPredictor | None = None,
         labels: str | None = None,
         backend: Backend = "torch",
     ) -> None:
@@ -154,6 +161,10 @@ class EmotionPipeline:
                 "a video gives five; use a checkpoint trained with backbone.landmarks 0 or 5"
             )
         self.detector = MtcnnDetector(device=str(self.device)) if detector is None else detector
+        head = self.classifier.head
+        self._find_landmarks: Callable[[FaceRows], np.ndarray] | None = None
+        if head is not None and head.spec.sees_geometry:
+            self._find_landmarks = _landmark_finder(checkpoint, predictor)
 
     @classmethod
     def load(
@@ -222,12 +233,15 @@ class EmotionPipeline:
                 if len(crops) == 0:
                     continue
                 on_faces(rows)
-                evidence.add(rows, *self.classifier.classify_crops(crops, rows.landmarks))
+                found = [*self.classifier.classify_crops(crops, rows.landmarks)]
+                if self._find_landmarks is not None:
+                    found.append(self._find_landmarks(rows))
+                evidence.add(rows, *found)
             info, decoder, warnings = reader.info, reader.decoder, list(reader.warnings)
         tracks = tracker.tracks()
         # Each person's evidence is let go once their timeline is made.
         timelines = [
-            self._timeline(track, FrameEvidence(*evidence.take(track)), smooth, frame_labels)
+            self._timeline(track, *evidence.take(track), smooth=smooth, frame_labels=frame_labels)
             for track in tracks
         ]
         if not tracks:
@@ -261,17 +275,21 @@ class EmotionPipeline:
     def _timeline(
         self,
         track: Track,
-        evidence: FrameEvidence,
+        embeddings: np.ndarray,
+        log_probs: np.ndarray,
+        landmarks68: np.ndarray | None = None,
+        *,
         smooth: Smoothing,
         frame_labels: FrameLabels,
     ) -> EmotionTimeline:
         seconds = track.pts_seconds[track.seen]
         merge = self._label_map.merge_probs
-        probs = merge(np.exp(evidence.log_probs))
+        probs = merge(np.exp(log_probs))
         clip: dict[str, ClipResult] = {}
         labelled = probs
         if self.classifier.head is not None:
-            temporal, clip_probs = self.classifier.classify_sequence(evidence, seconds)
+            evidence = FrameEvidence(embeddings, log_probs)
+            temporal, clip_probs = self.classifier.classify_sequence(evidence, seconds, landmarks68)
             clip["head"] = result_from_probs(merge(clip_probs), self.labels)
             if frame_labels == "head":
                 labelled = merge(temporal)
@@ -285,6 +303,18 @@ class EmotionPipeline:
             smoothed_probs=smooth_probs(filled, track.pts_seconds, method=smooth, dwell_seconds=dwell),
             clip=clip,
         )
+
+
+def _landmark_finder(
+    checkpoint: Checkpoint, predictor: PointPredictor | None
+) -> Callable[[FaceRows], np.ndarray]:
+    """Return what finds the landmarks that a head needs, dlib's predictor where none is given."""
+    from emotemporal.faces.landmarks import LandmarkPredictor, predict_rows
+
+    try:
+        return partial(predict_rows, LandmarkPredictor() if predictor is None else predictor)
+    except UsageError as error:
+        raise UsageError(f"{checkpoint.path}: its head sees geometry; {error}") from error
 
 
 def fill_gaps(probs: np.ndarray, seconds: np.ndarray, wanted_seconds: np.ndarray) -> np.ndarray:
