@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import platform
+from collections import deque
 from collections.abc import Callable, Iterator
-from functools import partial
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,16 +17,18 @@ from emotemporal import __version__
 from emotemporal.checkpoint import (
     Checkpoint,
     build_classifier,
+    build_landmark_finder,
     choose_labels,
     default_checkpoint,
     load_checkpoint,
 )
+from emotemporal.compiled import available_cores, is_available
 from emotemporal.errors import CheckpointError, UsageError
 from emotemporal.faces.align import align_faces
 from emotemporal.faces.detector import FaceDetector, MtcnnDetector
 from emotemporal.faces.tracker import FaceTracker
 from emotemporal.labelling.aggregation import aggregate_sum, aggregate_vote, result_from_probs
-from emotemporal.labelling.smoothing import Smoothing, smooth_probs
+from emotemporal.labelling.smoothing import Smoothing, fill_gaps, smooth_probs
 from emotemporal.models.classifier import Backend, EmotionClassifier, FrameEvidence
 from emotemporal.report.overlay import OverlayRenderer
 from emotemporal.structures import (
@@ -39,10 +42,9 @@ from emotemporal.structures import (
 from emotemporal.video.reader import VideoReader
 from emotemporal.video.writer import VideoWriter, write_picture
 
-if TYPE_CHECKING:
-    from emotemporal.faces.landmarks import PointPredictor
-
 FrameLabels = Literal["network", "head"]
+_CROPS_AHEAD = 4
+"""Batches of crops that may wait for the frame network: less than a megabyte for each face."""
 Progress = Callable[[str, int, int | None], None]
 """Called with the stage's name, the frames done, and their number where it is known."""
 
@@ -68,6 +70,13 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def choose_backend(name: Literal["auto", "torch", "openvino"], device: torch.device) -> Backend:
+    """Return what runs the networks: for `auto` OpenVINO on a CPU, where it is installed, else PyTorch."""
+    if name == "auto":
+        return "openvino" if device.type == "cpu" and is_available() else "torch"
+    return name
+
+
 def iter_face_crops(
     reader: VideoReader, tracker: FaceTracker, geometry: CropGeometry, *, on_progress: Progress = _silent
 ) -> Iterator[tuple[FaceRows, np.ndarray]]:
@@ -89,18 +98,26 @@ def iter_face_crops(
         on_progress("faces", done, reader.info.num_frames)
 
 
+class SeenFaces(NamedTuple):
+    """Whose faces are seen on which frames, M rows."""
+
+    frame_index: np.ndarray
+    """int64 (M,)."""
+    track_id: np.ndarray
+    """int64 (M,)."""
+
+
 class PerPerson:
     """Gathers what is found of faces as frames go by, and gives it back person by person."""
 
     def __init__(self) -> None:
         self._parts: dict[int, list[tuple[np.ndarray, ...]]] = {}
 
-    def add(self, rows: FaceRows, *values: np.ndarray) -> None:
+    def add(self, rows: FaceRows | SeenFaces, *values: np.ndarray) -> None:
         """Take arrays (M, ...), a row of each for every face of consecutive frames."""
-        indices = rows.frames.frame_index[rows.row_frame]
         for track_id in np.unique(rows.track_id):
             chosen = rows.track_id == track_id
-            part = (indices[chosen], *(value[chosen] for value in values))
+            part = (rows.frame_index[chosen], *(value[chosen] for value in values))
             self._parts.setdefault(int(track_id), []).append(part)
 
     def take(self, track: Track) -> list[np.ndarray]:
@@ -110,6 +127,30 @@ class PerPerson:
         # What the tracker emitted and later took back (an overlapping double, say) is not in the track.
         seen = np.isin(indices, track.frame_index[track.seen])
         return [value[seen] for value in values]
+
+
+class _InOrder:
+    """Calls a function in a thread of its own; its results come in the order of the calls."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._thread = ThreadPoolExecutor(1)
+        self._waiting: deque[tuple[Any, Future]] = deque()
+
+    def __enter__(self) -> _InOrder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def submit(self, key: Any, *arguments: Any) -> None:
+        self._waiting.append((key, self._thread.submit(self._function, *arguments)))
+
+    def results(self, *, max_left: int) -> Iterator[tuple[Any, Any]]:
+        """Yield keys with their results until no more than `max_left` are still to come."""
+        while len(self._waiting) > max_left:
+            key, future = self._waiting.popleft()
+            yield key, future.result()
 
 
 def track_faces(reader: VideoReader, tracker: FaceTracker) -> Iterator[FaceRows]:
@@ -126,14 +167,15 @@ class EmotionPipeline:
         checkpoint: the weights.
         device: where the networks run.
         detector: finds faces; MTCNN where none is given.
-        predictor: finds the 68 landmarks of a head that sees geometry; dlib's where none is given.
+        backend: what runs the networks: PyTorch, or OpenVINO on a CPU; `auto` takes OpenVINO where it is
+            installed and the device is a CPU.
         labels: the set that everything is told in: `fer7`, `fer6` (disgust counts as angry), `ferplus` (with
             contempt, by the frame network's second classifier; a temporal head does not work on that) or
             `binary` (happy or sad); None for the checkpoint's own. Probabilities are merged after
             calibration and the head, before aggregation and smoothing.
     Raises:
-        UsageError: the checkpoint cannot tell those labels, or its head needs landmarks that dlib, which is
-            not installed, would find.
+        UsageError: the checkpoint cannot tell those labels, or its head needs landmarks, and the extra
+            `emotemporal[landmarks]` is not installed.
     """
 
     def __init__(
@@ -142,29 +184,34 @@ class EmotionPipeline:
         *,
         device: torch.device | str = "cpu",
         detector: FaceDetector | None = None,
-        predictor: PointPredictor | None = None,
         labels: str | None = None,
-        backend: Backend = "torch",
+        backend: Literal["auto", "torch", "openvino"] = "auto",
     ) -> None:
         source, self._label_map = choose_labels(checkpoint, labels)
         self.checkpoint = checkpoint
         self.label_set = labels or source
         self.device = torch.device(device)
+        # A network that sees landmarks runs under PyTorch alone.
+        wanted = "torch" if backend == "auto" and checkpoint.header.backbone.landmarks else backend
+        self.backend = choose_backend(wanted, self.device)
         self.classifier: EmotionClassifier = build_classifier(
-            checkpoint, classifier=source, device=self.device, backend=backend
+            checkpoint,
+            classifier=source,
+            device=self.device,
+            backend=self.backend,
+            # One core follows the faces meanwhile.
+            num_threads=max(1, available_cores() - 1),
         )
-        self.backend = backend
         if self.classifier.num_landmarks not in (0, 5):
             # The detector gives five.
             raise CheckpointError(
                 f"{checkpoint.path}: needs {self.classifier.num_landmarks} landmarks of each face, "
                 "a video gives five; use a checkpoint trained with backbone.landmarks 0 or 5"
             )
-        self.detector = MtcnnDetector(device=str(self.device)) if detector is None else detector
-        head = self.classifier.head
+        self.detector = MtcnnDetector(self.device, backend=self.backend) if detector is None else detector
         self._find_landmarks: Callable[[FaceRows], np.ndarray] | None = None
-        if head is not None and head.spec.sees_geometry:
-            self._find_landmarks = _landmark_finder(checkpoint, predictor)
+        if self.classifier.head is not None and self.classifier.head.spec.sees_geometry:
+            self._find_landmarks = build_landmark_finder(checkpoint)
 
     @classmethod
     def load(
@@ -173,7 +220,7 @@ class EmotionPipeline:
         device: str = "auto",
         *,
         labels: str | None = None,
-        backend: Backend = "torch",
+        backend: Literal["auto", "torch", "openvino"] = "auto",
     ) -> EmotionPipeline:
         """Load a checkpoint file, or the shipped one.
 
@@ -181,7 +228,7 @@ class EmotionPipeline:
             checkpoint: its file; None for the shipped one.
             device: `auto`, `cpu` or `cuda`.
             labels: the set to tell emotions in, one of `labels.LABEL_SETS`; None for the checkpoint's own.
-            backend: what runs the frame network: `torch`, or `openvino` on a CPU where it is installed.
+            backend: what runs the networks: `auto`, `torch`, or `openvino` on a CPU where it is installed.
         Raises:
             CheckpointError: it is missing, damaged or none.
             UsageError: device or backend are not there, or the checkpoint cannot tell those labels.
@@ -224,24 +271,35 @@ class EmotionPipeline:
             raise UsageError(f"frame labels of the head: {self.checkpoint.path} has none, use network")
         header = self.checkpoint.header
         tracker = FaceTracker(self.detector)
-        evidence = PerPerson()
+        evidence, landmarks = PerPerson(), PerPerson()
         frame_index, pts_seconds = [], []
-        with VideoReader(path) as reader:
+        # While faces are followed in this thread, those of the frames before are classified in another.
+        with VideoReader(path) as reader, _InOrder(self.classifier.classify_crops) as classified:
             for rows, crops in iter_face_crops(reader, tracker, header.geometry, on_progress=on_progress):
                 frame_index.append(rows.frames.frame_index)
                 pts_seconds.append(rows.frames.pts_seconds)
                 if len(crops) == 0:
                     continue
                 on_faces(rows)
-                found = [*self.classifier.classify_crops(crops, rows.landmarks)]
                 if self._find_landmarks is not None:
-                    found.append(self._find_landmarks(rows))
-                evidence.add(rows, *found)
+                    landmarks.add(rows, self._find_landmarks(rows))
+                # Without the pictures, which would stay in memory.
+                classified.submit(SeenFaces(rows.frame_index, rows.track_id), crops, rows.landmarks)
+                for seen, found in classified.results(max_left=_CROPS_AHEAD):
+                    evidence.add(seen, *found)
+            for seen, found in classified.results(max_left=0):
+                evidence.add(seen, *found)
             info, decoder, warnings = reader.info, reader.decoder, list(reader.warnings)
         tracks = tracker.tracks()
         # Each person's evidence is let go once their timeline is made.
         timelines = [
-            self._timeline(track, *evidence.take(track), smooth=smooth, frame_labels=frame_labels)
+            self._timeline(
+                track,
+                FrameEvidence(*evidence.take(track)),
+                None if self._find_landmarks is None else landmarks.take(track)[0],
+                smooth,
+                frame_labels,
+            )
             for track in tracks
         ]
         if not tracks:
@@ -275,20 +333,17 @@ class EmotionPipeline:
     def _timeline(
         self,
         track: Track,
-        embeddings: np.ndarray,
-        log_probs: np.ndarray,
-        landmarks68: np.ndarray | None = None,
-        *,
+        evidence: FrameEvidence,
+        landmarks68: np.ndarray | None,
         smooth: Smoothing,
         frame_labels: FrameLabels,
     ) -> EmotionTimeline:
         seconds = track.pts_seconds[track.seen]
         merge = self._label_map.merge_probs
-        probs = merge(np.exp(log_probs))
+        probs = merge(np.exp(evidence.log_probs))
         clip: dict[str, ClipResult] = {}
         labelled = probs
         if self.classifier.head is not None:
-            evidence = FrameEvidence(embeddings, log_probs)
             temporal, clip_probs = self.classifier.classify_sequence(evidence, seconds, landmarks68)
             clip["head"] = result_from_probs(merge(clip_probs), self.labels)
             if frame_labels == "head":
@@ -303,32 +358,6 @@ class EmotionPipeline:
             smoothed_probs=smooth_probs(filled, track.pts_seconds, method=smooth, dwell_seconds=dwell),
             clip=clip,
         )
-
-
-def _landmark_finder(
-    checkpoint: Checkpoint, predictor: PointPredictor | None
-) -> Callable[[FaceRows], np.ndarray]:
-    """Return what finds the landmarks that a head needs, dlib's predictor where none is given."""
-    from emotemporal.faces.landmarks import LandmarkPredictor, predict_rows
-
-    try:
-        return partial(predict_rows, LandmarkPredictor() if predictor is None else predictor)
-    except UsageError as error:
-        raise UsageError(f"{checkpoint.path}: its head sees geometry; {error}") from error
-
-
-def fill_gaps(probs: np.ndarray, seconds: np.ndarray, wanted_seconds: np.ndarray) -> np.ndarray:
-    """Interpolate probabilities in time to frames on which the face was not seen.
-
-    Args:
-        probs: (K, C), of the frames that were seen.
-        seconds: (K,), their times, strictly increasing.
-        wanted_seconds: (L,).
-    Returns: float32 (L, C), rows sum to 1.
-    """
-    columns = [np.interp(wanted_seconds, seconds, column) for column in probs.T]
-    filled = np.stack(columns, axis=1)
-    return (filled / filled.sum(1, keepdims=True)).astype(np.float32)
 
 
 def write_overlay(analysis: VideoAnalysis, path: str | Path, *, on_progress: Progress = _silent) -> list[str]:

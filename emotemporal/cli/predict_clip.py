@@ -56,9 +56,10 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument(
         "--backend",
-        choices=["torch", "openvino"],
-        default="torch",
-        help="what runs the frame network; openvino is faster on a CPU (extra emotemporal[openvino])",
+        choices=["auto", "torch", "openvino"],
+        default="auto",
+        help="what runs the networks; auto takes openvino, which is faster on a CPU, where it is installed "
+        "(extra emotemporal[openvino])",
     )
     parser.add_argument(
         "--geometry",

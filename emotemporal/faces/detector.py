@@ -1,8 +1,6 @@
 """Find faces in one frame, and find a known face again in the next.
 
-The method is MTCNN (Zhang, Zhang, Li, Qiao: Joint Face Detection and Alignment Using Multitask Cascaded
-Convolutional Networks, 2016) with the weights that facenet-pytorch ships. The cascade around the three
-networks is our own: on one core it takes 16 to 41 ms a frame where facenet-pytorch takes 41 to 122.
+The method is MTCNN, see `mtcnn`; the cascade around its three networks is our own.
 
 Coordinates are continuous: a pixel with index i covers [i, i + 1), a picture of width W covers [0, W].
 """
@@ -10,22 +8,19 @@ Coordinates are continuous: a pixel with index i covers [i, i + 1), a picture of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
 import torch
-from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
-from torchvision.ops import batched_nms, nms
 
+from emotemporal.faces.mtcnn import ONET_SIDE_PX, RNET_SIDE_PX, Network, load_cascade
 from emotemporal.structures import Detections
 
 _PYRAMID_FACTOR = 0.709
 """Step between two scales; half the area, as in the paper."""
 _PNET_CELL_PX = 12
 _PNET_STRIDE_PX = 2
-_RNET_SIDE_PX = 24
-_ONET_SIDE_PX = 48
 _BATCH = 32
 """Crops per pass through R-Net or O-Net: more fall out of the processor's cache, at up to twice the time."""
 
@@ -50,6 +45,7 @@ class MtcnnDetector:
 
     Args:
         device: where the networks run.
+        backend: what runs them: PyTorch, or OpenVINO on a CPU.
         long_side_px: larger frames are reduced to this long side to search them.
         min_face_px: smallest face that is searched for, in pixels of the reduced frame.
         thresholds: least score to pass P-Net, R-Net and O-Net, each in [0, 1].
@@ -59,6 +55,7 @@ class MtcnnDetector:
         self,
         device: str | torch.device = "cpu",
         *,
+        backend: Literal["torch", "openvino"] = "torch",
         long_side_px: int = 640,
         min_face_px: int = 20,
         thresholds: Sequence[float] = (0.6, 0.7, 0.7),
@@ -69,16 +66,10 @@ class MtcnnDetector:
             raise ValueError(f"min_face_px must be at least {_PNET_CELL_PX}, found {min_face_px}")
         if len(thresholds) != 3:
             raise ValueError(f"thresholds must be three numbers, found {len(thresholds)}")
-        self.device = torch.device(device)
         self.long_side_px = long_side_px
         self.min_face_px = min_face_px
         self.thresholds = tuple(float(t) for t in thresholds)
-        # On the CPU channels_last saves a third of P-Net's time and half of O-Net's (max pooling above
-        # all); bfloat16 is slower there for networks this narrow.
-        self._pnet, self._rnet, self._onet = (
-            network().eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
-            for network in (PNet, RNet, ONet)
-        )
+        self._pnet, self._rnet, self._onet = load_cascade(device, backend=backend)
 
     def detect_faces(self, frame: np.ndarray) -> Detections:
         """Find all faces of a frame.
@@ -115,49 +106,44 @@ class MtcnnDetector:
         _check_frame(frame)
         return self._locate(frame, square_boxes(boxes))
 
-    @torch.inference_mode()
     def _propose(self, image: np.ndarray) -> np.ndarray:
         """P-Net over the pyramid: (M, 4) square boxes in pixels of `image`."""
         height, width = image.shape[:2]
-        boxes, scores, levels = [], [], []
+        boxes, scores = [], []
         level = image
         scale = _PNET_CELL_PX / self.min_face_px
         while min(height, width) * scale >= _PNET_CELL_PX:
             # Bilinear from one level to the next does not alias, the step is below 2; averaging each level
             # from the full image costs 5 ms more and finds no more faces.
             level = cv2.resize(level, (int(width * scale + 1), int(height * scale + 1)))
-            shift, probs = self._pnet(self._to_input(level[None]))
-            rows, cols = torch.nonzero(probs[0, 1] >= self.thresholds[0], as_tuple=True)
-            corner = torch.stack([cols, rows, cols, rows], dim=1) * _PNET_STRIDE_PX
+            shift, probs = self._pnet(level[None])
+            rows, cols = np.nonzero(probs[0, 1] >= self.thresholds[0])
+            corner = np.stack([cols, rows, cols, rows], axis=1).astype(np.float32) * _PNET_STRIDE_PX
             corner[:, 2:] += _PNET_CELL_PX
-            boxes.append(torch.cat([corner / scale, shift[0, :, rows, cols].T], dim=1))
-            scores.append(probs[0, 1, rows, cols])
-            levels.append(torch.full_like(rows, len(levels)))
+            found = np.concatenate([corner / np.float32(scale), shift[0, :, rows, cols]], axis=1)
+            score = probs[0, 1, rows, cols]
+            keep = _suppress(found[:, :4], score, max_overlap=0.5)
+            boxes.append(found[keep])
+            scores.append(score[keep])
             scale *= _PYRAMID_FACTOR
         if not boxes:
             return np.zeros((0, 4), np.float32)
-        box, score = torch.cat(boxes), torch.cat(scores)
-        keep = batched_nms(box[:, :4], score, torch.cat(levels), 0.5)
-        box, score = box[keep], score[keep]
-        box = box[nms(box[:, :4], score, 0.7)]
-        side = (box[:, 2:4] - box[:, :2]).repeat(1, 2)
-        return square_boxes((box[:, :4] + box[:, 4:] * side).cpu().numpy())
+        box, score = np.concatenate(boxes), np.concatenate(scores)
+        box = box[_suppress(box[:, :4], score, max_overlap=0.7)]
+        side = np.tile(box[:, 2:4] - box[:, :2], 2)
+        return square_boxes(box[:, :4] + box[:, 4:] * side)
 
-    @torch.inference_mode()
     def _filter(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """R-Net on each of (M, 4) square boxes: those that hold, moved, (K, 4), square."""
-        crops, origin, side = _cut_squares(image, boxes, _RNET_SIDE_PX)
+        crops, origin, side = _cut_squares(image, boxes, RNET_SIDE_PX)
         if not len(crops):
             return np.zeros((0, 4), np.float32)
-        shift, probs = self._run(self._rnet, crops)
-        score = probs[:, 1]
-        box = torch.from_numpy(np.concatenate([origin, origin + side], axis=1)).to(self.device)
-        keep = torch.nonzero(score > self.thresholds[1])[:, 0]
-        keep = keep[nms(box[keep], score[keep], 0.7)]
-        moved = box[keep] + shift[keep] * torch.from_numpy(side).to(self.device)[keep]
-        return square_boxes(moved.cpu().numpy())
+        shift, probs = _run(self._rnet, crops)
+        keep = np.nonzero(probs[:, 1] > self.thresholds[1])[0]
+        box = np.concatenate([origin, origin + side], axis=1)
+        keep = keep[_suppress(box[keep], probs[keep, 1], max_overlap=0.7)]
+        return square_boxes(box[keep] + shift[keep] * side[keep])
 
-    @torch.inference_mode()
     def _locate(self, frame: np.ndarray, boxes: np.ndarray) -> Detections:
         """O-Net on each of (M, 4) square boxes of the frame."""
         usable = _usable(boxes, frame.shape)
@@ -166,23 +152,29 @@ class MtcnnDetector:
         scores = np.zeros(num_faces, np.float32)
         landmarks = np.repeat((out_boxes[:, None, :2] + out_boxes[:, None, 2:]) / 2, 5, axis=1)
         if usable.any():
-            crops, origin, side = _cut_squares(frame, boxes[usable], _ONET_SIDE_PX)
-            shift, points, probs = (part.cpu().numpy() for part in self._run(self._onet, crops))
+            crops, origin, side = _cut_squares(frame, boxes[usable], ONET_SIDE_PX)
+            shift, points, probs = _run(self._onet, crops)
             out_boxes[usable] = np.concatenate([origin, origin + side], axis=1) + shift * side
             scores[usable] = probs[:, 1]
             # O-Net gives five x, then five y, as fractions of its crop.
             landmarks[usable] = origin[:, None] + points.reshape(-1, 2, 5).transpose(0, 2, 1) * side[:, None]
         return Detections(out_boxes, scores, landmarks.astype(np.float32))
 
-    def _run(self, network: torch.nn.Module, crops: np.ndarray) -> list[torch.Tensor]:
-        """Pass uint8 (M, S, S, 3), M > 0, through R-Net or O-Net; each output is (M, ...)."""
-        parts = [network(self._to_input(crops[i : i + _BATCH])) for i in range(0, len(crops), _BATCH)]
-        return [torch.cat(part) for part in zip(*parts, strict=True)]
 
-    def _to_input(self, images: np.ndarray) -> torch.Tensor:
-        """uint8 (B, H, W, 3) to float32 (B, 3, H, W), channels_last without a copy of its own."""
-        tensor = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
-        return tensor.float().sub_(127.5).mul_(1 / 128)
+def _run(network: Network, crops: np.ndarray) -> list[np.ndarray]:
+    """Pass uint8 (M, S, S, 3), M > 0, through R-Net or O-Net; each output is (M, ...)."""
+    parts = [network(crops[i : i + _BATCH]) for i in range(0, len(crops), _BATCH)]
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+
+def _suppress(boxes: np.ndarray, scores: np.ndarray, *, max_overlap: float) -> np.ndarray:
+    """Drop boxes whose intersection with a better one is more than `max_overlap` of their union.
+
+    Returns: int64 (K,), the rows to keep, best first.
+    """
+    corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    kept = cv2.dnn.NMSBoxes(corner_and_size.astype(np.float64), scores, 0.0, max_overlap)
+    return np.array(kept, np.int64)
 
 
 def square_boxes(boxes: np.ndarray) -> np.ndarray:

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emotemporal.models.network import FrameNetwork
-from emotemporal.models.specs import BACKBONE_NAMES, BackboneSpec
-from emotemporal.models.transfer import TransferNetwork
+from emotemporal.models.specs import BackboneSpec
 
 # ITU-R BT.601 luma, what cv2 and Pillow use to turn RGB into gray.
 _LUMA = (0.299, 0.587, 0.114)
@@ -94,10 +93,11 @@ class SEResNet(FrameNetwork):
         return F.relu(self.norm(x)).mean((2, 3))
 
 
-BACKBONES: dict[str, type[FrameNetwork]] = dict.fromkeys(BACKBONE_NAMES, TransferNetwork)
-BACKBONES["seresnet"] = SEResNet
-
-
 def build_backbone(spec: BackboneSpec) -> FrameNetwork:
     """Return an untrained frame network of the given dimensions."""
-    return BACKBONES[spec.name](spec)
+    if spec.name == "seresnet":
+        return SEResNet(spec)
+    # Importing torchvision takes two seconds, more than all the rest.
+    from emotemporal.models.transfer import TransferNetwork
+
+    return TransferNetwork(spec)

@@ -47,6 +47,7 @@ class EmotionClassifier:
             and as far as it was trusted.
         device: where the networks run.
         backend: what runs the frame network: PyTorch, or OpenVINO on a CPU.
+        num_threads: that run the frame network under OpenVINO.
         checkpoint_sha256: of the file that the networks come from, by which what they say can be kept.
     Raises:
         UsageError: the backend is not installed, or cannot run this network there.
@@ -63,6 +64,7 @@ class EmotionClassifier:
         head_temperature: float = 1.0,
         device: torch.device | str = "cpu",
         backend: Backend = "torch",
+        num_threads: int = 1,
         checkpoint_sha256: str | None = None,
     ) -> None:
         self.device = torch.device(device)
@@ -75,7 +77,11 @@ class EmotionClassifier:
         self.label_set = label_set or next(iter(backbone.classifiers))
         if backend == "openvino" and self.device.type != "cpu":
             raise UsageError(f"backend openvino runs on the CPU, not on {self.device.type}; use device cpu")
-        self._compiled = OpenVinoBackbone(self.backbone) if backend == "openvino" else None
+        self._compiled = None
+        if backend == "openvino":
+            self._compiled = OpenVinoBackbone(
+                self.backbone, identity=checkpoint_sha256, num_threads=num_threads
+            )
 
     @property
     def num_landmarks(self) -> int:

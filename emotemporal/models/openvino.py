@@ -3,19 +3,21 @@
 Needs the extra `emotemporal[openvino]`.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from emotemporal.compiled import compile_network
 from emotemporal.errors import UsageError
 from emotemporal.models.backbone import normalise_crops
 from emotemporal.models.network import FrameNetwork
 
+_BATCH = 24
+"""Crops a pass: larger ones take no less time for each."""
+
 
 class _Flat(nn.Module):
-    """A frame network that returns a tuple, which is what can be exported."""
+    """A frame network that returns a tuple, which is what can be converted."""
 
     def __init__(self, network: FrameNetwork) -> None:
         super().__init__()
@@ -31,41 +33,31 @@ class OpenVinoBackbone:
 
     Args:
         network: as built by `build_backbone`; it is read, not changed.
-        num_threads: of the inference; 0 lets OpenVINO choose.
+        identity: of its weights, by which what was compiled is kept for the next time; None keeps nothing.
+        num_threads: that run it.
     Raises:
         UsageError: OpenVINO is not installed, or the network sees landmarks.
     """
 
-    def __init__(self, network: FrameNetwork, *, num_threads: int = 0) -> None:
+    def __init__(self, network: FrameNetwork, *, identity: str | None = None, num_threads: int = 1) -> None:
         if network.spec.landmarks:
             raise UsageError("backend openvino runs networks that see the picture alone; use backend torch")
-        try:
-            import openvino
-        except ImportError as error:
-            raise UsageError(
-                "backend openvino: OpenVINO is not installed; run: pip install 'emotemporal[openvino]'"
-            ) from error
         self._names = ("embedding", *network.classifiers)
-        batch = torch.export.Dim("batch")
-        with torch.no_grad():
+        self._run = compile_network(
+            "frame",
+            identity or "",
+            lambda: _Flat(network.eval()),
             # Two rows, since a dimension of one would be taken for a constant.
-            example = torch.zeros(2, 1, 48, 48)
-            program = torch.export.export(
-                _Flat(network.eval()), (example,), dynamic_shapes=({0: batch},), strict=False
-            )
-        core = openvino.Core()
-        capable = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if capable else "f32"}
-        if num_threads:
-            options["INFERENCE_NUM_THREADS"] = num_threads
-        self._compiled = core.compile_model(openvino.convert_model(program), "CPU", options)
+            example=lambda: torch.zeros(2, 1, 48, 48),
+            input_shape=(-1, 1, -1, -1),
+            num_threads=num_threads,
+        )
 
-    def run(self, crops: np.ndarray, *, batch_size: int = 256) -> dict[str, np.ndarray]:
+    def run(self, crops: np.ndarray, *, batch_size: int = _BATCH) -> dict[str, np.ndarray]:
         """Run over crops of any number; takes and returns what `run_backbone` does."""
         parts = []
         for start in range(0, len(crops), batch_size):
             inputs = normalise_crops(torch.from_numpy(crops[start : start + batch_size]))
-            found = self._compiled(inputs.numpy())
-            parts.append([found[i].copy() for i in range(len(self._names))])
+            parts.append(self._run(inputs.numpy()))
         columns = zip(*parts, strict=True)
         return {name: np.concatenate(column) for name, column in zip(self._names, columns, strict=True)}

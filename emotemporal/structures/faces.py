@@ -80,6 +80,11 @@ class FaceRows:
     def __len__(self) -> int:
         return len(self.row_frame)
 
+    @property
+    def frame_index(self) -> np.ndarray:
+        """int64 (M,), each row's frame in the video."""
+        return self.frames.frame_index[self.row_frame]
+
 
 @dataclass(frozen=True, eq=False)
 class Track:

@@ -1,8 +1,9 @@
-"""The child process: decodes one file into the shared ring until it is done or told to stop.
+"""The child process: decodes one file after the other into a shared ring until it is told to stop.
 
 It imports neither torch nor anything else that is slow to load. Messages to the parent are tuples:
-`("frames", slot, seconds, notes)`, `("alive",)`, `("end", damage or None)`, `("failed", reason)`;
-the parent sends the order first, then a number of freed slots each time.
+`("frames", slot, seconds, notes)`, `("alive",)`, `("end", damage or None, ready for another file)`,
+`("failed", reason)`; for each file the parent sends the order and the ring's descriptor, then a number of
+freed slots each time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
 
 import numpy as np
 
@@ -22,6 +24,8 @@ from emotemporal.video.decoders import DamagedFile, DecodedFrame, DecodeJob, Dec
 from emotemporal.video.ring import RingShape, map_ring
 
 _SIGN_OF_LIFE_SECONDS = 1.0
+_MAX_IDLE_BYTES = 400 << 20
+"""A process that a file has left larger is not used for another."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,6 @@ class DecodeOrder:
     job: DecodeJob
     function: str
     """`module:function` of the decoder."""
-    ring_descriptor: int
     ring_shape: RingShape
     stop_when_full: bool
     """Stop the whole process while the ring is full. decord's own threads decode ahead without bound
@@ -45,25 +48,27 @@ class DecodeOrder:
 def main(descriptor: int) -> None:
     """Serve the parent at the other end of the connection `descriptor`."""
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError), Connection(descriptor) as peer:
-        order = peer.recv()
-        try:
-            _Server(peer, order).serve()
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            raise
-        except Exception as error:
-            peer.send(("failed", _describe(error)))
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        while True:  # the parent still reads and frees slots; it ends this process, or its end of the line
-            peer.recv()
+        while True:
+            order = peer.recv()
+            if not isinstance(order, DecodeOrder):  # the parent still frees slots of the last file
+                continue
+            try:
+                _Server(peer, order, recv_handle(peer)).serve()
+            except (EOFError, BrokenPipeError, ConnectionResetError):
+                raise
+            except Exception as error:
+                peer.send(("failed", _describe(error)))
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
 
 
 class _Server:
     """Fills slots of the ring and hands them over."""
 
-    def __init__(self, peer: Connection, order: DecodeOrder) -> None:
+    def __init__(self, peer: Connection, order: DecodeOrder, ring: int) -> None:
         self._peer = peer
         self._order = order
-        self._ring = map_ring(order.ring_descriptor, order.ring_shape)
+        self._ring = map_ring(ring, order.ring_shape)
+        os.close(ring)  # the mapping stays
         self._slot = 0
         self._num_free = order.ring_shape.num_slots
         self._seconds: list[float] = []
@@ -86,7 +91,8 @@ class _Server:
             damage = str(error)
         finally:
             self._hand_over()  # what was decoded before a failure counts
-        self._peer.send(("end", damage))
+        is_small = _resident_bytes() < _MAX_IDLE_BYTES
+        self._peer.send(("end", damage, is_small))
 
     def _put(self, frame: DecodedFrame) -> None:
         if not self._seconds:

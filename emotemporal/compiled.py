@@ -1,0 +1,166 @@
+"""Networks compiled by OpenVINO for the CPU, and kept on disk so that the next process need not wait.
+
+Turning a PyTorch network into OpenVINO's takes seconds, loading what came of it takes 40 ms. It is kept in
+`$EMOTEMPORAL_CACHE`, else in `emotemporal` under the user's cache folder (`$XDG_CACHE_HOME`, `~/.cache`).
+Files appear whole, carry a checksum, and are made anew when they are damaged or another release of OpenVINO
+reads them; where the folder cannot be written, everything works and only the start is slower.
+
+Needs the extra `emotemporal[openvino]`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emotemporal.errors import OutputError, UsageError
+from emotemporal.files import replacing
+
+if TYPE_CHECKING:
+    import openvino
+    from torch import Tensor, nn
+
+# To be raised with any change of how networks are converted.
+_FORMAT_VERSION = 1
+_DIGEST_BYTES = 32
+
+
+class CompiledNetwork:
+    """One network, ready to run; use it from one thread at a time.
+
+    Args:
+        compiled: by OpenVINO, of one input.
+    """
+
+    def __init__(self, compiled: openvino.CompiledModel) -> None:
+        self._request = compiled.create_infer_request()
+        self._num_outputs = len(compiled.outputs)
+
+    def __call__(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Run on a batch; each output is a copy of its own."""
+        found = self._request.infer([np.ascontiguousarray(batch)], share_inputs=True, share_outputs=True)
+        return tuple(found[i].copy() for i in range(self._num_outputs))
+
+
+def is_available() -> bool:
+    """Return whether OpenVINO is installed."""
+    return find_spec("openvino") is not None
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use, by its affinity and its container's quota."""
+    from joblib import cpu_count
+
+    return cpu_count()
+
+
+def compile_network(
+    name: str,
+    identity: str,
+    make_module: Callable[[], nn.Module],
+    *,
+    example: Callable[[], Tensor],
+    input_shape: Sequence[int],
+    num_threads: int = 1,
+) -> CompiledNetwork:
+    """Compile a network, or take what was compiled before.
+
+    It runs in bf16 where the processor computes in that.
+
+    Args:
+        name: of the file that is kept.
+        identity: what tells these weights from others, such as their checkpoint's hash; empty keeps nothing.
+        make_module: called only where nothing is kept; in evaluation mode, of one input, returning a tensor
+            or a tuple of them.
+        example: makes an input that it can be run on, called with it.
+        input_shape: of its input, -1 where any size may come.
+        num_threads: that run it.
+    Raises:
+        UsageError: OpenVINO is not installed.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise UsageError(
+            "backend openvino: OpenVINO is not installed; run: pip install 'emotemporal[openvino]'"
+        ) from error
+    core = openvino.Core()
+    capable = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    options: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": "bf16" if capable else "f32",
+        "INFERENCE_NUM_THREADS": num_threads,
+        "NUM_STREAMS": 1,
+        # Pinned, two networks of one thread each would share a core and leave the other idle.
+        "ENABLE_CPU_PINNING": False,
+    }
+    path = _cache_path(name, identity, options)
+    kept = None if path is None else _read(path)
+    if kept is not None:
+        # What another release or processor wrote is refused, whatever the exception.
+        with contextlib.suppress(RuntimeError):
+            return CompiledNetwork(core.import_model(kept, "CPU", options))
+    compiled = core.compile_model(_convert(make_module(), example(), input_shape), "CPU", options)
+    if path is not None:
+        _write(path, compiled.export_model())
+    return CompiledNetwork(compiled)
+
+
+def _convert(module: nn.Module, example: Tensor, input_shape: Sequence[int]) -> openvino.Model:
+    import warnings
+
+    import openvino
+    import torch
+
+    with torch.no_grad(), warnings.catch_warnings():
+        # OpenVINO traces with a function that PyTorch wants to replace.
+        warnings.simplefilter("ignore")
+        return openvino.convert_model(
+            module, example_input=example, input=[openvino.PartialShape(list(input_shape))]
+        )
+
+
+def _cache_path(name: str, identity: str, options: dict[str, Any]) -> Path | None:
+    folder = cache_folder()
+    if folder is None or not identity:
+        return None
+    parts = [_FORMAT_VERSION, version("openvino"), identity, sorted(options.items())]
+    digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    return folder / f"{name}_{digest}.openvino"
+
+
+def cache_folder() -> Path | None:
+    """Return the folder in which compiled networks are kept, None for a user who has none."""
+    own = os.environ.get("EMOTEMPORAL_CACHE")
+    if own:
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME")
+    with contextlib.suppress(RuntimeError):
+        return (Path(base) if base else Path.home() / ".cache") / "emotemporal"
+    return None
+
+
+def _read(path: Path) -> io.BytesIO | None:
+    """Return what is kept, None where there is nothing or it is damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, body = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    return io.BytesIO(body) if hashlib.sha256(body).digest() == digest else None
+
+
+def _write(path: Path, stream: io.BytesIO) -> None:
+    body = stream.getvalue()
+    with contextlib.suppress(OSError, OutputError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_bytes(hashlib.sha256(body).digest() + body)
