@@ -200,7 +200,8 @@ def feature_motion(features: np.ndarray, seconds: np.ndarray, *, lag_seconds: fl
 def geometry_stream(points: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     """Describe each frame of one person's clip as temporal heads see it, from any frame rate alike.
 
-    The normalised points themselves are left out: they add weights to a network, not accuracy.
+    The normalised points themselves are left out: they add weights to a network, not accuracy. Place and
+    size are told against the clip's median, so that even a one-way head sees them not by the past alone.
 
     Args:
         points: (L, 68, 2) in pixels; not finite where missing.
