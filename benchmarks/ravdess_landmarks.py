@@ -32,19 +32,16 @@ from emotemporal.datasets.ravdess_landmarks import (
     actor_folds,
     read_ravdess_landmarks,
 )
+from emotemporal.datasets.sequences import ClipSequence, add_geometry, collate
 from emotemporal.datasets.splits import Fold
-from emotemporal.faces.geometry import NUM_POINTS, geometry_features, mirror_points
 from emotemporal.models.baseline import centre_on_person
 from emotemporal.models.pooled import AVERAGED, feature_blocks, pool_landmarks
+from emotemporal.models.specs import HeadSpec
+from emotemporal.models.temporal import TemporalHead
 from emotemporal.training.classical import POOLED_NAMES, PooledClassifier, PooledReduction
-from emotemporal.training.geometry import (
-    GeometryClip,
-    GeometryConfig,
-    predict_geometry,
-    standardise,
-    train_geometry_head,
-    window_features,
-)
+from emotemporal.training.clip import train_head
+from emotemporal.training.config import ClipConfig, OptimConfig, RunConfig, SequenceAugmentation
+from emotemporal.training.engine import make_fabric
 from emotemporal.training.metrics import accuracy_interval, classification_metrics
 
 # Model -> which features of a clip it sees, and the classifier.
@@ -53,6 +50,8 @@ _POOLED: dict[str, tuple[str, str]] = {
     **AVERAGED,
 }
 _KINDS = ("bigru", "gru", "transformer")
+# Temporal networks see one frame of each: what they see is averaged over as long.
+_STEP_SECONDS = 0.25
 _PROTOCOLS = {**FOLDS_OF_ACTORS, "inner": FOLDS_OF_ACTORS["6fold"][1:]}
 _RESULTS = {
     ("6fold", False): "ravdess_landmarks_6fold",
@@ -71,7 +70,7 @@ class Clips:
 
     pooled: np.ndarray
     """float64 (2, N, D), as they are and mirrored."""
-    sequences: Sequence[GeometryClip]
+    sequences: Sequence[ClipSequence]
     labels: np.ndarray
     actors: np.ndarray
     intensity: np.ndarray
@@ -83,13 +82,74 @@ def describe(landmarks: RavdessLandmarks) -> Clips:
     for i in range(len(landmarks)):
         points, seconds = landmarks.clip(i)
         pooled.append(pool_landmarks(points, seconds))
-        views = [geometry_features(view, seconds) for view in (points, mirror_points(points))]
-        # The temporal networks see measures and head pose: the points themselves add weights, not accuracy.
-        windows = [window_features(view[:, 2 * NUM_POINTS :], seconds) for view in views]
-        sequences.append(GeometryClip(tuple(view for view, _ in windows), windows[0][1]))
+        clip = add_geometry(
+            ClipSequence(
+                clip_id=str(i),
+                label=int(landmarks.labels[i]),
+                subject=str(landmarks.actors[i]),
+                pts_seconds=seconds,
+                views=(),
+                landmarks68=points,
+            )
+        )
+        step = ((seconds - seconds[0]) / _STEP_SECONDS).astype(int)
+        last = np.flatnonzero(np.diff(step, append=step[-1] + 1))
+        sequences.append(
+            replace(
+                clip,
+                pts_seconds=seconds[last],
+                geometry=tuple(view[last] for view in clip.geometry),
+                landmarks68=None,
+            )
+        )
     return Clips(
         np.swapaxes(pooled, 0, 1), sequences, landmarks.labels, landmarks.actors, landmarks.intensity
     )
+
+
+def centre_sequences(clips: Sequence[ClipSequence]) -> list[ClipSequence]:
+    """Bring each person's geometry to that person's own mean and spread, labels unseen."""
+    lengths = [len(clip) for clip in clips]
+    people = np.repeat([clip.subject for clip in clips], lengths)
+    views = []
+    for view in (0, 1):
+        rows = np.concatenate([clip.geometry[view] for clip in clips])
+        centred = centre_on_person(rows, people, rescale=True).astype(np.float32)
+        views.append(np.split(centred, np.cumsum(lengths)[:-1]))
+    return [replace(clip, geometry=pair) for clip, pair in zip(clips, zip(*views, strict=True), strict=True)]
+
+
+def head_config(kind: str, seed: int) -> ClipConfig:
+    """Return how a temporal network is trained; frames are no targets of their own here."""
+    return ClipConfig(
+        frame_weight=0.0,
+        correction_weight=0.0,
+        head=HeadSpec(kind=kind, streams="geometry", dropout=0.5),
+        augmentation=SequenceAugmentation(min_share=0.75, max_stride=1, frame_dropout=0.0, max_stretch=0.25),
+        optim=OptimConfig(
+            epochs=14,
+            batch_size=64,
+            optimizer="adamw",
+            lr=3e-3,
+            warmup_fraction=0.2,
+            weight_decay=0.05,
+            ema_decay=0.9,
+            gradient_clip=1.0,
+        ),
+        run=RunConfig(seed=seed, accelerator="cpu", precision="32-true"),
+    )
+
+
+@torch.inference_mode()
+def predict_sequences(head: TemporalHead, clips: Sequence[ClipSequence]) -> np.ndarray:
+    """Return the probabilities of clips, averaged with their mirror images, float32 (N, C)."""
+    head.eval()
+    found = []
+    for view in (0, 1):
+        batch = collate([(clip, view, np.arange(len(clip))) for clip in clips])
+        out = head(batch.embeddings, batch.evidence, batch.seconds, batch.mask, batch.geometry)
+        found.append(out.clip_logits.exp())
+    return torch.stack(found).mean(0).numpy()
 
 
 def predict(clips: Clips, folds: Sequence[Fold], *, personal: bool, num_seeds: int) -> Probs:
@@ -100,6 +160,7 @@ def predict(clips: Clips, folds: Sequence[Fold], *, personal: bool, num_seeds: i
             name: np.stack([centre_on_person(view, clips.actors, rescale=True) for view in views])
             for name, views in blocks.items()
         }
+    sequences = centre_sequences(clips.sequences) if personal else clips.sequences
     found: Probs = {}
 
     def keep(model: str, seed: int, rows: np.ndarray, probs: np.ndarray) -> None:
@@ -110,13 +171,11 @@ def predict(clips: Clips, folds: Sequence[Fold], *, personal: bool, num_seeds: i
         for seed in range(max(num_seeds, 1)):
             for model, probs in predict_pooled(blocks, clips, fold, seed=seed).items():
                 keep(model, seed, fold.test, probs)
-        sequences = standardise(clips.sequences, fold.train, clips.actors, personal=personal)
         for seed, kind in itertools.product(range(num_seeds), _KINDS):
-            base = GeometryConfig()
-            config = replace(base, head=replace(base.head, kind=kind), seed=seed)
+            config = head_config(kind, seed)
             train = [sequences[i] for i in fold.train]
-            head = train_geometry_head(train, clips.labels[fold.train], len(EMOTIONS), config)
-            keep(kind, seed, fold.test, predict_geometry(head, [sequences[i] for i in fold.test]))
+            head = train_head(config, train, make_fabric(config.run), num_classes=len(EMOTIONS))
+            keep(kind, seed, fold.test, predict_sequences(head, [sequences[i] for i in fold.test]))
         print(f"{fold.name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     for seed in range(max(num_seeds, 1)):
         found["average", seed] = np.mean([found[name, seed] for name in AVERAGED], axis=0)

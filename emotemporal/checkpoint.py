@@ -6,11 +6,13 @@ again from its dimensions.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Literal, Self, TypeVar
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -23,7 +25,7 @@ from emotemporal.models.backbone import build_backbone
 from emotemporal.models.classifier import Backend, EmotionClassifier
 from emotemporal.models.specs import BackboneSpec, HeadSpec
 from emotemporal.models.temporal import TemporalHead
-from emotemporal.structures import CropGeometry
+from emotemporal.structures import CropGeometry, FaceRows
 
 FORMAT_VERSION = 1
 _HEADER_KEY = "emotemporal"
@@ -341,6 +343,21 @@ def build_classifier(
         num_threads=num_threads,
         checkpoint_sha256=checkpoint.sha256,
     )
+
+
+def build_landmark_finder(checkpoint: Checkpoint) -> Callable[[FaceRows], np.ndarray]:
+    """Return what finds the landmarks that a checkpoint's head sees: faces -> float32 (M, 68, 2), pixels.
+
+    Raises:
+        UsageError: dlib or its model file is not installed.
+    """
+    # Most heads do without.
+    from emotemporal.faces.landmarks import LandmarkPredictor, predict_rows
+
+    try:
+        return partial(predict_rows, LandmarkPredictor())
+    except UsageError as error:
+        raise UsageError(f"{checkpoint.path}: its head sees geometry; {error}") from error
 
 
 def _fill(module: torch.nn.Module, checkpoint: Checkpoint, prefix: str) -> None:

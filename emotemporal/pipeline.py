@@ -17,6 +17,7 @@ from emotemporal import __version__
 from emotemporal.checkpoint import (
     Checkpoint,
     build_classifier,
+    build_landmark_finder,
     choose_labels,
     default_checkpoint,
     load_checkpoint,
@@ -26,7 +27,7 @@ from emotemporal.faces.align import align_faces
 from emotemporal.faces.detector import FaceDetector, MtcnnDetector
 from emotemporal.faces.tracker import FaceTracker
 from emotemporal.labelling.aggregation import aggregate_sum, aggregate_vote, result_from_probs
-from emotemporal.labelling.smoothing import Smoothing, smooth_probs
+from emotemporal.labelling.smoothing import Smoothing, fill_gaps, smooth_probs
 from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
 from emotemporal.report.overlay import OverlayRenderer
 from emotemporal.runtime import (
@@ -137,7 +138,8 @@ class EmotionPipeline:
             `binary` (happy or sad); None for the checkpoint's own. Probabilities are merged after
             calibration and the head, before aggregation and smoothing.
     Raises:
-        UsageError: the checkpoint cannot tell those labels.
+        UsageError: the checkpoint cannot tell those labels, or its head needs landmarks, and the extra
+            `emotemporal[landmarks]` is not installed.
     """
 
     def __init__(
@@ -171,6 +173,9 @@ class EmotionPipeline:
                 "a video gives five; use a checkpoint trained with backbone.landmarks 0 or 5"
             )
         self.detector = MtcnnDetector(self.device, backend=self.backend) if detector is None else detector
+        self._find_landmarks: Callable[[FaceRows], np.ndarray] | None = None
+        if self.classifier.head is not None and self.classifier.head.spec.sees_geometry:
+            self._find_landmarks = build_landmark_finder(checkpoint)
 
     @classmethod
     def load(
@@ -230,7 +235,7 @@ class EmotionPipeline:
             raise UsageError(f"frame labels of the head: {self.checkpoint.path} has none, use network")
         header = self.checkpoint.header
         tracker = FaceTracker(self.detector)
-        evidence = PerPerson()
+        evidence, landmarks = PerPerson(), PerPerson()
         frame_index, pts_seconds = [], []
         # OpenVINO's networks bring their own threads.
         with one_torch_thread() if self.backend == "openvino" else nullcontext():
@@ -242,6 +247,8 @@ class EmotionPipeline:
                     if len(crops) == 0:
                         continue
                     on_faces(rows)
+                    if self._find_landmarks is not None:
+                        landmarks.add(rows, self._find_landmarks(rows))
                     # Without the pictures, which would stay in memory.
                     classified.submit(SeenFaces(rows.frame_index, rows.track_id), crops, rows.landmarks)
                     for seen, found in classified.results(max_left=_CROPS_AHEAD):
@@ -252,7 +259,13 @@ class EmotionPipeline:
             tracks = tracker.tracks()
             # Each person's evidence is let go once their timeline is made.
             timelines = [
-                self._timeline(track, FrameEvidence(*evidence.take(track)), smooth, frame_labels)
+                self._timeline(
+                    track,
+                    FrameEvidence(*evidence.take(track)),
+                    None if self._find_landmarks is None else landmarks.take(track)[0],
+                    smooth,
+                    frame_labels,
+                )
                 for track in tracks
             ]
         if not tracks:
@@ -287,6 +300,7 @@ class EmotionPipeline:
         self,
         track: Track,
         evidence: FrameEvidence,
+        landmarks68: np.ndarray | None,
         smooth: Smoothing,
         frame_labels: FrameLabels,
     ) -> EmotionTimeline:
@@ -296,7 +310,7 @@ class EmotionPipeline:
         clip: dict[str, ClipResult] = {}
         labelled = probs
         if self.classifier.head is not None:
-            temporal, clip_probs = self.classifier.classify_sequence(evidence, seconds)
+            temporal, clip_probs = self.classifier.classify_sequence(evidence, seconds, landmarks68)
             clip["head"] = result_from_probs(merge(clip_probs), self.labels)
             if frame_labels == "head":
                 labelled = merge(temporal)
@@ -310,20 +324,6 @@ class EmotionPipeline:
             smoothed_probs=smooth_probs(filled, track.pts_seconds, method=smooth, dwell_seconds=dwell),
             clip=clip,
         )
-
-
-def fill_gaps(probs: np.ndarray, seconds: np.ndarray, wanted_seconds: np.ndarray) -> np.ndarray:
-    """Interpolate probabilities in time to frames on which the face was not seen.
-
-    Args:
-        probs: (K, C), of the frames that were seen.
-        seconds: (K,), their times, strictly increasing.
-        wanted_seconds: (L,).
-    Returns: float32 (L, C), rows sum to 1.
-    """
-    columns = [np.interp(wanted_seconds, seconds, column) for column in probs.T]
-    filled = np.stack(columns, axis=1)
-    return (filled / filled.sum(1, keepdims=True)).astype(np.float32)
 
 
 def write_overlay(analysis: VideoAnalysis, path: str | Path, *, on_progress: Progress = _silent) -> list[str]:

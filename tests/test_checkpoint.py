@@ -79,6 +79,12 @@ def test_each_classifier_has_its_temperature(tmp_path):
             replace(header, temperatures={wrong: 0.7})
 
 
+def test_a_head_from_before_streams_sees_appearance():
+    older = json.loads(HEADER.to_json())
+    del older["head"]["streams"]
+    assert CheckpointHeader.from_json(json.dumps(older)).head == replace(HEADER.head, streams="appearance")
+
+
 def test_a_header_from_before_the_second_temperature_still_loads(tmp_path):
     spec = replace(SPEC, label_sets={"fer7": FER7, "ferplus8": FERPLUS8})
     values = json.loads(replace(HEADER, backbone=spec).to_json())

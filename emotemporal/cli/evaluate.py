@@ -196,7 +196,8 @@ def _evaluate_clips(
     # Only a set that was asked for leaves clips out: without, a label the network does not know is an error.
     emotions = label_map.target if label_set else ()
     with tempfile.TemporaryDirectory() as temporary:
-        store = _open_or_extract(checkpoint, data, Path(temporary), options.device)
+        sees_geometry = classifier.head is not None and classifier.head.spec.sees_geometry
+        store = _open_or_extract(checkpoint, data, Path(temporary), options.device, landmarks68=sees_geometry)
         clips = load_sequences(store, classifier, splits=splits, emotions=emotions, on_line=_warn)
         num_all = sum(not splits or row.split in splits for row in store.read_index())
     num_left_out = num_all - len(clips)
@@ -254,7 +255,9 @@ def _num_trained_on(checkpoint: "Checkpoint", clips: "list[ClipSequence]", proto
     return num
 
 
-def _open_or_extract(checkpoint: "Checkpoint", data: Path, temporary: Path, device: str) -> "CropStore":
+def _open_or_extract(
+    checkpoint: "Checkpoint", data: Path, temporary: Path, device: str, *, landmarks68: bool
+) -> "CropStore":
     from emotemporal.datasets.crops import CropStore
     from emotemporal.datasets.registry import read_clips
     from emotemporal.errors import VideoError
@@ -266,11 +269,13 @@ def _open_or_extract(checkpoint: "Checkpoint", data: Path, temporary: Path, devi
     if (data / "store.json").is_file():
         store = CropStore.open(data)
         store.require_geometry(geometry)
+        if landmarks68:
+            store.require_landmarks68()
         return store
     found = read_clips(data, merge_calm="calm" not in checkpoint.header.labels)
     for note in found.notes:
         print(note, file=sys.stderr)
-    store = CropStore.create(temporary / "store", geometry, {})
+    store = CropStore.create(temporary / "store", geometry, {}, landmarks68=landmarks68)
 
     def on_failure(item: Any, reason: str) -> None:
         # An evaluation that leaves out what it cannot read would flatter the checkpoint.

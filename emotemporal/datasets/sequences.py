@@ -1,12 +1,13 @@
 """Clips as sequences of embeddings and evidence, and batches of them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from emotemporal.datasets.crops import CropStore
 from emotemporal.datasets.evidence import clip_evidence
+from emotemporal.faces.geometry import geometry_stream, mirror_points
 from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
 from emotemporal.structures import ClipBatch
 
@@ -21,12 +22,16 @@ class ClipSequence:
     pts_seconds: np.ndarray
     """float64 (L,); L = 0 where no face was found."""
     views: tuple[FrameEvidence, ...]
-    """Of the crops as they are, then of their mirror images; empty where no face was found."""
+    """Of the crops as they are, then of their mirror images; empty where no face was found, or no frame
+    network looked."""
     split: str = ""
     source: str = ""
     """The take or film it comes from."""
     landmarks68: np.ndarray | None = None
     """float32 (L, 68, 2) in source pixels, iBUG order; None where the store has none."""
+    geometry: tuple[np.ndarray, ...] = ()
+    """float32 (L, G), `geometry_stream` of the landmarks, then of their mirror images; empty where it was not
+    computed."""
 
     def __len__(self) -> int:
         return len(self.pts_seconds)
@@ -73,6 +78,14 @@ def load_sequences(
     return found
 
 
+def add_geometry(clip: ClipSequence) -> ClipSequence:
+    """Return a clip with the stream of its landmarks, where it has any."""
+    if clip.landmarks68 is None or not len(clip):
+        return clip
+    views = (clip.landmarks68, mirror_points(clip.landmarks68))
+    return replace(clip, geometry=tuple(geometry_stream(view, clip.pts_seconds) for view in views))
+
+
 def _landmarks(store: CropStore, clip_id: str) -> np.ndarray:
     crops = store.read(clip_id, verify=False).crops
     if crops is None or crops.landmarks68 is None:
@@ -81,14 +94,21 @@ def _landmarks(store: CropStore, clip_id: str) -> np.ndarray:
 
 
 def collate(parts: Sequence[tuple[ClipSequence, int, np.ndarray]]) -> ClipBatch:
-    """Pad clips to one length.
+    """Pad clips to one length; a stream that one of them lacks is left out.
 
     Args:
         parts: for each clip, the view to take and the positions of the frames, at least one.
     """
+    embeddings = evidence = geometry = None
+    if all(clip.views for clip, _, _ in parts):
+        embeddings = [clip.views[view].embeddings[rows] for clip, view, rows in parts]
+        evidence = [clip.views[view].log_probs[rows] for clip, view, rows in parts]
+    if all(clip.geometry for clip, _, _ in parts):
+        geometry = [clip.geometry[view][rows] for clip, view, rows in parts]
     return ClipBatch.pad(
-        [clip.views[view].embeddings[rows] for clip, view, rows in parts],
-        [clip.views[view].log_probs[rows] for clip, view, rows in parts],
+        embeddings,
+        evidence,
         [clip.pts_seconds[rows] for clip, _, rows in parts],
         [clip.label for clip, _, _ in parts],
+        geometry,
     )

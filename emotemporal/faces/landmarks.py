@@ -16,6 +16,7 @@ from emotemporal.structures import FaceRows
 # lower than its centre theirs lies: medians over 58 faces of Java-SED and other clips on which both detectors
 # agree (10th-90th percentile 0.73-0.90 and 0.02-0.11).
 _SIDE, _LOWER = 0.79, 0.07
+MODEL_LICENCE = "68 landmarks by dlib's model, which excludes commercial use"
 
 
 class PointPredictor(Protocol):

@@ -237,3 +237,17 @@ def frame_seconds(pts_seconds: np.ndarray) -> np.ndarray:
     first = pts_seconds[0] - (middles[0] - pts_seconds[0])
     last = pts_seconds[-1] + (pts_seconds[-1] - middles[-1])
     return np.diff(np.concatenate([[first], middles, [last]]))
+
+
+def fill_gaps(probs: np.ndarray, seconds: np.ndarray, wanted_seconds: np.ndarray) -> np.ndarray:
+    """Interpolate probabilities in time to frames on which the face was not seen.
+
+    Args:
+        probs: (K, C), of the frames that were seen.
+        seconds: (K,), their times, strictly increasing.
+        wanted_seconds: (L,).
+    Returns: float32 (L, C), rows sum to 1.
+    """
+    columns = [np.interp(wanted_seconds, seconds, column) for column in probs.T]
+    filled = np.stack(columns, axis=1)
+    return (filled / filled.sum(1, keepdims=True)).astype(np.float32)

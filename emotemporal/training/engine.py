@@ -32,6 +32,9 @@ _FORMERLY = {
     "label_set": "fer7",
     "teacher_weight": 0.5,
     "backbone.squeeze_excitation": True,
+    "head.streams": "appearance",
+    # Without geometry, as it was, it changes nothing.
+    "augmentation.face_noise": 0.15,
 }
 
 

@@ -63,6 +63,8 @@ def predict_clips(
         classifier: the networks.
         clips: labelled in the classifier's emotions.
         label_map: from these to the emotions to predict, for truth and probabilities alike; None keeps them.
+    Raises:
+        UsageError: the head sees geometry, and a clip has no landmarks.
     """
     if label_map is None:
         label_map = LabelMap.between(classifier.labels, classifier.labels)
@@ -74,7 +76,8 @@ def predict_clips(
         if len(clip):
             frames = label_map.merge_probs(np.exp(clip.views[0].log_probs))
             if classifier.head is not None:
-                _, of_clip = classifier.classify_sequence(clip.views[0], clip.pts_seconds)
+                seen = clip.views[0], clip.pts_seconds, clip.landmarks68
+                _, of_clip = classifier.classify_sequence(*seen)
                 probs["head"] = label_map.merge_probs(of_clip)
                 winners["head"] = int(probs["head"].argmax())
             for name, aggregate in (("sum", aggregate_sum), ("vote", aggregate_vote)):
