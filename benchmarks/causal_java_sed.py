@@ -17,7 +17,7 @@ import torch
 from results import ROOT, write_result
 from spliced import Labelled, measure, train_heads
 
-from emotemporal.checkpoint import build_classifier, load_checkpoint
+from emotemporal.checkpoint import load_checkpoint
 from emotemporal.cli.common import parse_settings
 from emotemporal.datasets.crops import CropStore
 from emotemporal.datasets.sequences import ClipSequence, load_sequences
@@ -26,6 +26,7 @@ from emotemporal.labelling.smoothing import CausalSmoother, smooth_probs
 from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
 from emotemporal.models.streaming import PersonStream
 from emotemporal.models.temporal import TemporalHead
+from emotemporal.networks import build_classifier
 from emotemporal.training.config import ClipConfig
 from emotemporal.training.metrics import accuracy_interval
 

@@ -11,12 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from emotemporal.checkpoint import (
-    default_causal_head,
-    default_checkpoint,
-    load_checkpoint,
-    with_head,
-)
+from emotemporal.checkpoint import default_causal_head, default_checkpoint, load_checkpoint, with_head
 from emotemporal.errors import UsageError
 from emotemporal.faces.align import align_faces
 from emotemporal.faces.live import LiveTracker

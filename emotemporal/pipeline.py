@@ -14,14 +14,7 @@ import numpy as np
 import torch
 
 from emotemporal import __version__
-from emotemporal.checkpoint import (
-    Checkpoint,
-    build_classifier,
-    build_landmark_finder,
-    choose_labels,
-    default_checkpoint,
-    load_checkpoint,
-)
+from emotemporal.checkpoint import Checkpoint, default_checkpoint, load_checkpoint
 from emotemporal.errors import CheckpointError, UsageError
 from emotemporal.faces.align import align_faces
 from emotemporal.faces.detector import FaceDetector, MtcnnDetector
@@ -29,6 +22,7 @@ from emotemporal.faces.tracker import FaceTracker
 from emotemporal.labelling.aggregation import aggregate_sum, aggregate_vote, result_from_probs
 from emotemporal.labelling.smoothing import Smoothing, fill_gaps, smooth_probs
 from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
+from emotemporal.networks import build_classifier, build_landmark_finder, choose_labels
 from emotemporal.report.overlay import OverlayRenderer
 from emotemporal.runtime import (
     BackendChoice,

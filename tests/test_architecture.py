@@ -18,6 +18,7 @@ FLOORS = {
     "datasets": 2,
     "report": 2,
     "checkpoint": 3,
+    "networks": 3,
     "runtime": 4,
     "pipeline": 4,
     "live": 4,

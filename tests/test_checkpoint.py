@@ -12,7 +12,6 @@ from safetensors.torch import save_file
 from emotemporal.checkpoint import (
     CheckpointHeader,
     GeometryHeader,
-    build_classifier,
     default_checkpoint,
     load_checkpoint,
     load_geometry_checkpoint,
@@ -25,6 +24,7 @@ from emotemporal.labels import FER7, FERPLUS8
 from emotemporal.models.backbone import build_backbone
 from emotemporal.models.specs import BackboneSpec, HeadSpec
 from emotemporal.models.temporal import TemporalHead
+from emotemporal.networks import build_classifier
 from emotemporal.structures import CropGeometry
 
 SPEC = BackboneSpec(widths=(8, 16), depths=(1, 1))

@@ -8,13 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotemporal.checkpoint import (
-    Checkpoint,
-    CheckpointHeader,
-    load_checkpoint,
-    save_checkpoint,
-    save_head,
-)
+from emotemporal.checkpoint import Checkpoint, CheckpointHeader, load_checkpoint, save_checkpoint, save_head
 from emotemporal.errors import UsageError
 from emotemporal.labels import FER7
 from emotemporal.live import LiveLabeller, LiveSession, face_marks, frame_document

@@ -178,10 +178,10 @@ def _evaluate_faces(checkpoint: "Checkpoint", data: Path, label_set: str | None,
 def _evaluate_clips(
     checkpoint: "Checkpoint", data: Path, label_set: str | None, options: Any, protocol: str
 ) -> _Measured:
-    from emotemporal.checkpoint import build_classifier, choose_labels
     from emotemporal.datasets.sequences import load_sequences
     from emotemporal.datasets.splits import split_clips
     from emotemporal.labelling.aggregation import AGGREGATIONS
+    from emotemporal.networks import build_classifier, choose_labels
     from emotemporal.runtime import choose_device
     from emotemporal.training.evaluation import clip_report, fold_report, predict_clips
 

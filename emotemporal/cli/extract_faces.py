@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from rich.console import Console
 
-    from emotemporal.checkpoint import build_classifier, load_checkpoint
+    from emotemporal.checkpoint import load_checkpoint
     from emotemporal.datasets.crops import CropStore
     from emotemporal.datasets.evidence import clip_evidence
     from emotemporal.datasets.registry import describe, read_clips
@@ -72,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from emotemporal.extraction import extract_faces
     from emotemporal.faces.detector import MtcnnDetector
     from emotemporal.faces.landmarks import LandmarkPredictor
+    from emotemporal.networks import build_classifier
     from emotemporal.pipeline import versions
     from emotemporal.runtime import choose_backend, choose_device
     from emotemporal.structures import CropGeometry

@@ -12,14 +12,7 @@ from lightning.fabric import Fabric
 from torch.nn import functional as F
 
 from emotemporal import __version__
-from emotemporal.checkpoint import (
-    Checkpoint,
-    build_classifier,
-    file_sha256,
-    load_checkpoint,
-    save_checkpoint,
-    save_head,
-)
+from emotemporal.checkpoint import Checkpoint, file_sha256, load_checkpoint, save_checkpoint, save_head
 from emotemporal.datasets.crops import CropStore
 from emotemporal.datasets.sequences import ClipSequence, add_geometry, collate, load_sequences
 from emotemporal.datasets.splits import Fold, split_clips
@@ -30,6 +23,7 @@ from emotemporal.labelling.aggregation import AGGREGATIONS
 from emotemporal.labelling.calibration import fit_temperature
 from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.models.temporal import TemporalHead, temper
+from emotemporal.networks import build_classifier
 from emotemporal.structures import ClipBatch
 from emotemporal.training.config import ClipConfig, SequenceAugmentation
 from emotemporal.training.engine import RunFolder, Trainer, make_fabric, settings_of

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from emotemporal.checkpoint import Checkpoint, build_classifier, choose_labels
+from emotemporal.checkpoint import Checkpoint
 from emotemporal.datasets.face_landmarks import face_landmarks
 from emotemporal.datasets.fer2013 import FaceImages, ferplus_majority
 from emotemporal.datasets.sequences import ClipSequence
@@ -19,6 +19,7 @@ from emotemporal.labelling.aggregation import AGGREGATIONS, aggregate_sum, aggre
 from emotemporal.labels import FER7, FERPLUS8, LabelMap
 from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.models.mixed import mirror_landmarks
+from emotemporal.networks import build_classifier, choose_labels
 from emotemporal.training.metrics import accuracy_interval, classification_metrics
 
 

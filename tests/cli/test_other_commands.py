@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from emotemporal.checkpoint import build_classifier, load_checkpoint
+from emotemporal.checkpoint import load_checkpoint
 from emotemporal.cli import COMMANDS
 from emotemporal.cli import main as emotemporal
 from emotemporal.cli.evaluate import main as evaluate
@@ -24,6 +24,7 @@ from emotemporal.datasets.crops import CropStore
 from emotemporal.datasets.sequences import load_sequences
 from emotemporal.faces import landmarks
 from emotemporal.labelling.aggregation import AGGREGATIONS
+from emotemporal.networks import build_classifier
 
 
 @pytest.fixture(scope="module")

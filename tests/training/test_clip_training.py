@@ -10,12 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from emotemporal.checkpoint import build_classifier, load_checkpoint, with_head
+from emotemporal.checkpoint import load_checkpoint, with_head
 from emotemporal.datasets.clips import ClipItem
 from emotemporal.datasets.crops import CropStore, StoredClip
 from emotemporal.datasets.sequences import load_sequences
 from emotemporal.errors import CheckpointError, DataError, UsageError
 from emotemporal.models.specs import HeadSpec
+from emotemporal.networks import build_classifier
 from emotemporal.structures import CropGeometry
 from emotemporal.training.clip import train_clip
 from emotemporal.training.config import ClipConfig, OptimConfig, RunConfig, SequenceAugmentation

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotemporal.checkpoint import build_classifier, load_checkpoint
+from emotemporal.checkpoint import load_checkpoint
 from emotemporal.cli.evaluate import main as evaluate
 from emotemporal.datasets.clips import ClipItem
 from emotemporal.datasets.crops import CropStore, StoredClip
@@ -15,6 +15,7 @@ from emotemporal.errors import DataError, UsageError
 from emotemporal.faces.geometry import STREAM_DIM, TEMPLATE, geometry_stream, mirror_points
 from emotemporal.labels import FER7
 from emotemporal.models.specs import HeadSpec
+from emotemporal.networks import build_classifier
 from emotemporal.structures import CropGeometry, CropSequence
 from emotemporal.training.clip import train_clip, train_head
 from emotemporal.training.config import ClipConfig, OptimConfig, RunConfig, SequenceAugmentation
