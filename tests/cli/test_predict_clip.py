@@ -84,7 +84,7 @@ def test_frame_labels_are_those_of_the_network_or_of_the_head(short_clip, tiny_c
     monkeypatch.setattr(
         pipeline.classifier,
         "classify_sequence",
-        lambda evidence, pts: (np.tile(certain, (len(pts), 1)), certain),
+        lambda evidence, pts, landmarks68: (np.tile(certain, (len(pts), 1)), certain),
     )
     for source in ("network", "head"):
         analysis = pipeline.analyze(short_clip, smooth="none", frame_labels=source)
