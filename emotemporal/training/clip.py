@@ -20,7 +20,9 @@ from emotemporal.checkpoint import (
     save_checkpoint,
 )
 from emotemporal.datasets.crops import CropStore
+from emotemporal.datasets.fer2013 import read_fer2013
 from emotemporal.datasets.sequences import ClipSequence, collate, load_sequences
+from emotemporal.datasets.simulated import halve_faces, simulate_clips
 from emotemporal.datasets.splits import Fold, split_clips
 from emotemporal.errors import DataError, UsageError
 from emotemporal.files import save_json
@@ -53,15 +55,25 @@ def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) ->
     fabric = make_fabric(config.run)
     folder = RunFolder(config.run, settings_of(config), inputs)
     classifier, clips = load_clips(config, frame, store, fabric, on_line)
+    simulated = load_simulated(config, classifier, on_line)
 
     report: dict[str, Any] = {}
     temperature = 1.0
     if config.protocol != "none":
         folds = split_clips(config.protocol, clips, num_folds=config.num_folds)
-        found = cross_validate(config, clips, folds, classifier, fabric, folder=folder.path, on_line=on_line)
+        found = cross_validate(
+            config,
+            clips,
+            folds,
+            classifier,
+            fabric,
+            simulated=simulated,
+            folder=folder.path,
+            on_line=on_line,
+        )
         if config.protocol == "train-validation":
             clips = [clips[i] for i in folds[0].train]
-        trained = trained_labels(clips)
+        trained = trained_labels([*clips, *simulated])
         predictions = calibrate_folds(found, trained)
         temperature = fit_head_temperature([p for fold in found for p in fold], trained)
         report = clip_report(predictions, classifier.labels, AGGREGATIONS)
@@ -69,9 +81,9 @@ def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) ->
         write_predictions(folder.path / "predictions.csv", predictions, classifier.labels)
         for name, values in report["aggregations"].items():
             on_line(f"{name}: accuracy {values['accuracy']:.3f}, UAR {values['uar']:.3f}")
-    head = train_head(config, clips, fabric, on_line=on_line, folder=folder)
+    head = train_head(config, [*clips, *simulated], fabric, on_line=on_line, folder=folder)
     path = folder.path / "best.safetensors"
-    _save(path, config, frame, classifier, clips, head, temperature, report)
+    _save(path, config, frame, classifier, clips, simulated, head, temperature, report)
     folder.close()
     return path
 
@@ -81,7 +93,7 @@ def open_inputs(config: ClipConfig) -> tuple[Checkpoint, CropStore, dict[str, st
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
-        DataError: the store is none, or cut in another geometry.
+        DataError: the store is none, or cut in another geometry, or a table of faces is missing.
         UsageError: more than one process was asked for.
     """
     frame = load_checkpoint(config.frame_checkpoint, kind="frame")
@@ -90,6 +102,11 @@ def open_inputs(config: ClipConfig) -> tuple[Checkpoint, CropStore, dict[str, st
     if config.run.devices != 1:
         raise UsageError(f"run.devices {config.run.devices}: a head trains in one process, use 1")
     inputs = {"frame_checkpoint": frame.sha256, "store": file_sha256(Path(config.store) / "index.csv")}
+    faces = config.simulated.faces
+    if faces is not None:
+        if not Path(faces).is_file():
+            raise DataError(f"simulated.faces {faces}: no such file; expected FER2013 as a csv")
+        inputs["simulated_faces"] = file_sha256(faces)
     return frame, store, inputs
 
 
@@ -114,6 +131,23 @@ def load_clips(
     return classifier, clips
 
 
+def load_simulated(
+    config: ClipConfig, classifier: EmotionClassifier, on_line: Callable[[str], None]
+) -> list[ClipSequence]:
+    """Return the clips that are made of still faces, none unless they are asked for.
+
+    Raises:
+        DataError: the table of faces cannot be used.
+    """
+    settings = config.simulated
+    if settings.faces is None:
+        return []
+    faces, _ = halve_faces(read_fer2013(settings.faces).split("PublicTest"))
+    simulated = simulate_clips(faces, classifier, num_clips=settings.num_clips)
+    on_line(f"{len(simulated)} clips simulated from {len(faces)} faces")
+    return simulated
+
+
 def trained_labels(clips: Sequence[ClipSequence]) -> list[int]:
     """Return the classes that a head can learn from these clips."""
     return sorted({clip.label for clip in clips if len(clip)})
@@ -126,6 +160,7 @@ def cross_validate(
     classifier: EmotionClassifier,
     fabric: Fabric,
     *,
+    simulated: Sequence[ClipSequence] = (),
     folder: Path | None = None,
     on_line: Callable[[str], None] = lambda line: None,
 ) -> list[list[ClipPrediction]]:
@@ -137,6 +172,7 @@ def cross_validate(
         folds: positions in these.
         classifier: the frame network.
         fabric: where heads are trained.
+        simulated: clips that every head learns from as well.
         folder: keeps finished folds, which are not run again.
         on_line: receives a line for each fold.
     """
@@ -146,7 +182,8 @@ def cross_validate(
         if done is not None and done.exists():
             found = [ClipPrediction.from_dict(values) for values in json.loads(done.read_text())]
         else:
-            found = _run_fold(config, clips, fold, classifier, fabric)
+            learnt = [*(clips[i] for i in fold.train), *simulated]
+            found = _run_fold(config, learnt, [clips[i] for i in fold.test], classifier, fabric)
             if done is not None:
                 done.parent.mkdir(exist_ok=True)
                 save_json(done, [prediction.to_dict() for prediction in found])
@@ -184,12 +221,12 @@ def calibrate_folds(folds: Sequence[list[ClipPrediction]], trained: Sequence[int
 
 def _run_fold(
     config: ClipConfig,
-    clips: Sequence[ClipSequence],
-    fold: Fold,
+    learnt: Sequence[ClipSequence],
+    held_out: Sequence[ClipSequence],
     classifier: EmotionClassifier,
     fabric: Fabric,
 ) -> list[ClipPrediction]:
-    head = train_head(config, [clips[i] for i in fold.train], fabric)
+    head = train_head(config, learnt, fabric)
     with_head = EmotionClassifier(
         classifier.backbone,
         labels=classifier.labels,
@@ -197,7 +234,7 @@ def _run_fold(
         head=head,
         device=fabric.device,
     )
-    return predict_clips(with_head, [clips[i] for i in fold.test])
+    return predict_clips(with_head, held_out)
 
 
 def train_head(
@@ -299,15 +336,21 @@ def _save(
     frame: Checkpoint,
     classifier: EmotionClassifier,
     clips: Sequence[ClipSequence],
+    simulated: Sequence[ClipSequence],
     head: TemporalHead,
     temperature: float,
     report: dict[str, Any],
 ) -> None:
-    trained = trained_labels(clips)
+    trained = trained_labels([*clips, *simulated])
     measured = {
         name: {key: found[key] for key in ("num", "accuracy", "uar", "macro_f1", "ece")}
         for name, found in report.get("aggregations", {}).items()
     }
+    data = f"{config.data_name}: {len(clips)} clips"
+    licence = config.licence
+    if simulated:
+        data += f"; {len(simulated)} clips simulated from FER2013 faces (PublicTest, one half)"
+        licence += "; FER2013: Kaggle challenge data, research use"
     header = replace(
         frame.header,
         kind="clip",
@@ -316,14 +359,14 @@ def _save(
         trained_labels=tuple(classifier.labels[i] for i in trained),
         head_temperature=temperature,
         training={
-            "data": f"{config.data_name}: {len(clips)} clips",
+            "data": data,
             # By which an evaluation can tell that it would measure on what was learnt.
             "sources": sorted({clip.source for clip in clips}),
             "frame_network": {"sha256": frame.sha256, **frame.header.training},
             "settings": settings_of(config),
             "versions": {"emotemporal": __version__, "torch": torch.__version__},
         },
-        licence=f"{frame.header.licence}; head: {config.licence}",
+        licence=f"{frame.header.licence}; head: {licence}",
         metrics={config.protocol: measured} if measured else {},
     )
     tensors = dict(frame.tensors)

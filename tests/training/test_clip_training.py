@@ -15,10 +15,17 @@ from emotemporal.datasets.clips import ClipItem
 from emotemporal.datasets.crops import CropStore, StoredClip
 from emotemporal.datasets.sequences import load_sequences
 from emotemporal.errors import CheckpointError, DataError, UsageError
+from emotemporal.labels import FER7
 from emotemporal.models.specs import HeadSpec
 from emotemporal.structures import CropGeometry
 from emotemporal.training.clip import train_clip
-from emotemporal.training.config import ClipConfig, OptimConfig, RunConfig, SequenceAugmentation
+from emotemporal.training.config import (
+    ClipConfig,
+    OptimConfig,
+    RunConfig,
+    SequenceAugmentation,
+    SimulationConfig,
+)
 from emotemporal.training.evaluation import clip_report, predict_clips
 
 
@@ -70,6 +77,39 @@ def test_people_are_held_out_and_everything_is_written(toy_store, frame_checkpoi
     assert rows[-1]["head"] == "" or len([row for row in rows if row["head"] == ""]) == 1
     metrics = load_checkpoint(path).header.metrics["leave-one-subject-out"]
     assert metrics["head"]["accuracy"] == pytest.approx(head["accuracy"])
+
+
+def test_simulated_clips_are_learnt_from_and_not_measured_on(
+    toy_store, frame_checkpoint, toy_fer2013, tmp_path
+):
+    faces = Path(shutil.copy(toy_fer2013, tmp_path))
+    config = make_config(
+        toy_store,
+        frame_checkpoint,
+        tmp_path,
+        epochs=2,
+        protocol="leave-one-subject-out",
+        simulated=SimulationConfig(faces, num_clips=14),
+    )
+    path = train_clip(config, on_line=lambda line: None)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["num"] == 9
+    header = load_checkpoint(path).header
+    # Disgust is in none of the real clips.
+    assert set(header.trained_labels) == set(FER7)
+    assert "14 clips simulated" in header.training["data"]
+    assert "FER2013" in header.licence
+    # Every head of the measurement has learnt from them, too: it moves probability to all emotions.
+    with (tmp_path / "predictions.csv").open() as stream:
+        rows = [row for row in csv.DictReader(stream) if row["head"]]
+    assert any(abs(float(row["head_disgust"]) - float(row["sum_disgust"])) > 1e-4 for row in rows)
+
+    faces.write_text("".join(faces.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(UsageError, match=r"other inputs\.simulated_faces;"):
+        train_clip(config)
+    faces.unlink()
+    with pytest.raises(DataError, match=r"simulated\.faces .*fer2013\.csv: no such file"):
+        train_clip(config)
 
 
 def split_store(toy_store, folder, splits, *, source="") -> None:
