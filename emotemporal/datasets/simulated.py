@@ -2,7 +2,7 @@
 
 A temporal head that has seen only acted clips takes the shake of a camera, or the drift of a photograph that
 is panned over, for expression. In these clips all movement is of that kind, and the label is what the picture
-shows.
+shows: they tell how much motion is none of the face's own, and what a head makes of it.
 """
 
 import cv2
@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter1d
 from emotemporal.datasets.fer2013 import FaceImages
 from emotemporal.datasets.sequences import ClipSequence
 from emotemporal.labels import FER7, counts_as
-from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
+from emotemporal.models.classifier import EmotionClassifier
 
 _FRAME_SECONDS = 0.04
 _MIN_SECONDS, _MAX_SECONDS = 1.5, 4.0
@@ -65,6 +65,8 @@ def simulate_clips(
 ) -> list[ClipSequence]:
     """Make clips of faces drawn at random, every emotion that occurs as often as the others.
 
+    They have no mirrored view.
+
     Args:
         faces: unseen by the frame network in training, or its evidence would be too sure. Those that show
             none of its emotions are not drawn.
@@ -80,15 +82,10 @@ def simulate_clips(
         label = emotions[number % len(emotions)]
         row = rng.choice(np.flatnonzero(faces.labels == label))
         frames = simulate_frames(faces.images[row], rng)
-        both = classifier.classify_crops(np.concatenate([frames, frames[:, :, ::-1]]))
-        half = len(frames)
-        views = tuple(
-            FrameEvidence(both.embeddings[part], both.log_probs[part])
-            for part in (slice(0, half), slice(half, None))
-        )
         name = f"simulated-{number}"
         position = classifier.labels.index(shown[label])
-        seconds = np.arange(half) * _FRAME_SECONDS
+        seconds = np.arange(len(frames)) * _FRAME_SECONDS
+        views = (classifier.classify_crops(frames),)
         clips.append(ClipSequence(name, position, name, seconds, views, source=name))
     return clips
 

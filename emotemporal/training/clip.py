@@ -73,7 +73,7 @@ def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) ->
         )
         if config.protocol == "train-validation":
             clips = [clips[i] for i in folds[0].train]
-        trained = trained_labels([*clips, *simulated])
+        trained = trained_labels(clips)
         predictions = calibrate_folds(found, trained)
         temperature = fit_head_temperature([p for fold in found for p in fold], trained)
         report = clip_report(predictions, classifier.labels, AGGREGATIONS)
@@ -81,7 +81,7 @@ def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) ->
         write_predictions(folder.path / "predictions.csv", predictions, classifier.labels)
         for name, values in report["aggregations"].items():
             on_line(f"{name}: accuracy {values['accuracy']:.3f}, UAR {values['uar']:.3f}")
-    head = train_head(config, [*clips, *simulated], fabric, on_line=on_line, folder=folder)
+    head = train_head(config, clips, fabric, simulated=simulated, on_line=on_line, folder=folder)
     path = folder.path / "best.safetensors"
     _save(path, config, frame, classifier, clips, simulated, head, temperature, report)
     folder.close()
@@ -134,7 +134,7 @@ def load_clips(
 def load_simulated(
     config: ClipConfig, classifier: EmotionClassifier, on_line: Callable[[str], None]
 ) -> list[ClipSequence]:
-    """Return the clips that are made of still faces, none unless they are asked for.
+    """Return clips made of faces that keep still, none unless they are asked for.
 
     Raises:
         DataError: the table of faces cannot be used.
@@ -172,7 +172,7 @@ def cross_validate(
         folds: positions in these.
         classifier: the frame network.
         fabric: where heads are trained.
-        simulated: clips that every head learns from as well.
+        simulated: clips of still faces by which every head's trust is set; none leaves it to the others.
         folder: keeps finished folds, which are not run again.
         on_line: receives a line for each fold.
     """
@@ -182,8 +182,7 @@ def cross_validate(
         if done is not None and done.exists():
             found = [ClipPrediction.from_dict(values) for values in json.loads(done.read_text())]
         else:
-            learnt = [*(clips[i] for i in fold.train), *simulated]
-            found = _run_fold(config, learnt, [clips[i] for i in fold.test], classifier, fabric)
+            found = _run_fold(config, clips, fold, simulated, classifier, fabric)
             if done is not None:
                 done.parent.mkdir(exist_ok=True)
                 save_json(done, [prediction.to_dict() for prediction in found])
@@ -221,12 +220,13 @@ def calibrate_folds(folds: Sequence[list[ClipPrediction]], trained: Sequence[int
 
 def _run_fold(
     config: ClipConfig,
-    learnt: Sequence[ClipSequence],
-    held_out: Sequence[ClipSequence],
+    clips: Sequence[ClipSequence],
+    fold: Fold,
+    simulated: Sequence[ClipSequence],
     classifier: EmotionClassifier,
     fabric: Fabric,
 ) -> list[ClipPrediction]:
-    head = train_head(config, learnt, fabric)
+    head = train_head(config, [clips[i] for i in fold.train], fabric, simulated=simulated)
     with_head = EmotionClassifier(
         classifier.backbone,
         labels=classifier.labels,
@@ -234,7 +234,7 @@ def _run_fold(
         head=head,
         device=fabric.device,
     )
-    return predict_clips(with_head, held_out)
+    return predict_clips(with_head, [clips[i] for i in fold.test])
 
 
 def train_head(
@@ -242,6 +242,7 @@ def train_head(
     clips: Sequence[ClipSequence],
     fabric: Fabric,
     *,
+    simulated: Sequence[ClipSequence] = (),
     on_line: Callable[[str], None] | None = None,
     folder: RunFolder | None = None,
 ) -> TemporalHead:
@@ -251,6 +252,7 @@ def train_head(
         config: the run.
         clips: all of them are learnt from.
         fabric: where it is trained.
+        simulated: clips of still faces by which its trust is set.
         on_line: receives a line every ten epochs, where there is a folder.
         folder: with it the training is resumable and logged.
     """
@@ -262,15 +264,9 @@ def train_head(
         num_classes=usable[0].views[0].log_probs.shape[1],
         trained_classes=trained_labels(usable),
     )
-    network.fit_scale(
-        [
-            (
-                torch.from_numpy(clip.views[0].embeddings).float(),
-                torch.from_numpy(clip.pts_seconds - clip.pts_seconds[0]).float(),
-            )
-            for clip in usable
-        ]
-    )
+    network.fit_scale([_first_view(clip) for clip in usable])
+    if simulated:
+        network.fit_trust([_first_view(clip) for clip in simulated])
     steps = max(1, len(usable) // config.optim.batch_size)
     trainer = Trainer(network, optim=config.optim, run=config.run, fabric=fabric, steps_per_epoch=steps)
     state = None if folder is None else folder.load_state()
@@ -285,6 +281,12 @@ def train_head(
             if on_line is not None and trainer.epoch % 10 == 0:
                 on_line(line)
     return trainer.averaged.module
+
+
+def _first_view(clip: ClipSequence) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return embeddings and times since the first frame."""
+    seconds = torch.from_numpy(clip.pts_seconds - clip.pts_seconds[0]).float()
+    return torch.from_numpy(clip.views[0].embeddings).float(), seconds
 
 
 def _train_epoch(trainer: Trainer, clips: Sequence[ClipSequence], config: ClipConfig) -> float:
@@ -341,7 +343,7 @@ def _save(
     temperature: float,
     report: dict[str, Any],
 ) -> None:
-    trained = trained_labels([*clips, *simulated])
+    trained = trained_labels(clips)
     measured = {
         name: {key: found[key] for key in ("num", "accuracy", "uar", "macro_f1", "ece")}
         for name, found in report.get("aggregations", {}).items()
@@ -349,7 +351,7 @@ def _save(
     data = f"{config.data_name}: {len(clips)} clips"
     licence = config.licence
     if simulated:
-        data += f"; {len(simulated)} clips simulated from FER2013 faces (PublicTest, one half)"
+        data += f"; trust by {len(simulated)} clips simulated from FER2013 faces (PublicTest, one half)"
         licence += "; FER2013: Kaggle challenge data, research use"
     header = replace(
         frame.header,

@@ -151,11 +151,11 @@ class SequenceAugmentation:
 
 @dataclass(frozen=True)
 class SimulationConfig:
-    """Clips made of single faces that keep still, for every training and for no measurement."""
+    """Clips made of single faces that keep still, which tell a head what motion is no expression."""
 
     faces: Path | None = None
     """FER2013 as a csv; its PublicTest is used, of which a frame network has not learnt. None for no such
-    clips."""
+    clips: then trust goes by the stillest of the real ones."""
     num_clips: int = 240
 
     def __post_init__(self) -> None:

@@ -131,7 +131,7 @@ def _run_trial(
     except TrainingError as error:
         # Settings under which a training breaks down are a finding; the others go on.
         return TrialResult(trial.number, trial.settings, time.monotonic() - started, {}, None, str(error))
-    predictions = calibrate_folds(found, trained_labels([*clips, *simulated]))
+    predictions = calibrate_folds(found, trained_labels(clips))
     head = clip_report(predictions, classifier.labels, ["head"])["aggregations"]["head"]
     return TrialResult(
         number=trial.number,
