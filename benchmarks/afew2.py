@@ -30,9 +30,9 @@ from emotemporal.models.specs import HeadSpec
 from emotemporal.models.temporal import TemporalHead
 from emotemporal.structures import ClipBatch
 from emotemporal.training.classical import CLASSICAL_MODELS, clip_folds, fit_classical
-from emotemporal.training.clip import train_head
 from emotemporal.training.config import ClipConfig, OptimConfig, RunConfig, SequenceAugmentation
 from emotemporal.training.engine import make_fabric
+from emotemporal.training.heads import train_head
 from emotemporal.training.metrics import accuracy_interval, classification_metrics
 
 _SEEDS = (0, 1, 2)

@@ -39,9 +39,9 @@ from emotemporal.models.pooled import AVERAGED, feature_blocks, pool_landmarks
 from emotemporal.models.specs import HeadSpec
 from emotemporal.models.temporal import TemporalHead
 from emotemporal.training.classical import POOLED_NAMES, PooledClassifier, PooledReduction
-from emotemporal.training.clip import train_head
 from emotemporal.training.config import ClipConfig, OptimConfig, RunConfig, SequenceAugmentation
 from emotemporal.training.engine import make_fabric
+from emotemporal.training.heads import train_head
 from emotemporal.training.metrics import accuracy_interval, classification_metrics
 
 # Model -> which features of a clip it sees, and the classifier.

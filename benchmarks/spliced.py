@@ -33,10 +33,11 @@ from emotemporal.labelling.smoothing import smooth_probs
 from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.models.temporal import TemporalHead
 from emotemporal.networks import build_classifier
-from emotemporal.training.clip import fit_head_temperature, train_head
+from emotemporal.training.clip import fit_head_temperature, load_simulated
 from emotemporal.training.config import ClipConfig, RunConfig
 from emotemporal.training.engine import make_fabric, settings_of
 from emotemporal.training.evaluation import ClipPrediction, predict_clips
+from emotemporal.training.heads import train_head
 
 # Heads are kept here, so that another look at the smoothing need not train them again.
 _HEADS = ROOT / "runs" / "spliced_heads"
@@ -66,7 +67,8 @@ def main(store: str) -> None:
     clips = load_sequences(CropStore.open(store), classifier)
     people = sorted({clip.subject for clip in clips})
     chosen_on = people[: len(people) // 2]
-    sequences = label_splices(clips, classifier, train_heads(clips, config), chosen_on)
+    simulated = load_simulated(config, classifier, lambda line: print(line, file=sys.stderr))
+    sequences = label_splices(clips, classifier, train_heads(clips, simulated, config), chosen_on)
     halves = {
         "chosen on": [s for s in sequences if s.subject in chosen_on],
         "measured on": [s for s in sequences if s.subject not in chosen_on],
@@ -83,7 +85,9 @@ def main(store: str) -> None:
     )
 
 
-def train_heads(clips: Sequence[ClipSequence], config: ClipConfig) -> dict[str, TemporalHead]:
+def train_heads(
+    clips: Sequence[ClipSequence], simulated: Sequence[ClipSequence], config: ClipConfig
+) -> dict[str, TemporalHead]:
     """Return for each person a head that has not seen them; those that are kept are not trained again."""
     settings = settings_of(replace(config, run=RunConfig(seed=config.run.seed, accelerator="cpu")))
     settings |= {"store": file_sha256(Path(config.store) / "index.csv")}
@@ -94,7 +98,7 @@ def train_heads(clips: Sequence[ClipSequence], config: ClipConfig) -> dict[str, 
     for fold in subject_folds([clip.subject for clip in clips]):
         kept = _HEADS / f"{fold.name}-{key}.pt"
         if not kept.is_file():
-            head = train_head(config, [clips[i] for i in fold.train], fabric)
+            head = train_head(config, [clips[i] for i in fold.train], fabric, simulated=simulated)
             _HEADS.mkdir(parents=True, exist_ok=True)
             with replacing(kept) as temporary:
                 torch.save(head.state_dict(), temporary)

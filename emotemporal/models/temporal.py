@@ -228,6 +228,27 @@ class TemporalHead(nn.Module):
         low, high = 0.8 * of_clips.min(), of_clips.quantile(0.05)
         self.motion_range = torch.stack([low, torch.maximum(high, low + 1e-3)])
 
+    @torch.no_grad()
+    def fit_trust(self, still: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Set the range of motion in which trust rises from faces whose expression does not change.
+
+        Call after `fit_scale`. What camera and tracker alone bring about is no reason to correct: trust
+        begins where three quarters of these clips move less, and is full where 95 % do.
+
+        Args:
+            still: as for `fit_scale`, of faces that keep still.
+        """
+        of_clips = torch.stack(
+            [
+                (_motion(embeddings[None], seconds[None], torch.ones(1, len(seconds), dtype=torch.bool))[0])
+                .div(self.motion_scale)
+                .mean()
+                for embeddings, seconds in still
+            ]
+        )
+        low, high = of_clips.quantile(0.75), of_clips.quantile(0.95)
+        self.motion_range = torch.stack([low, torch.maximum(high, low + 1e-3)])
+
 
 def _motion(embeddings: Tensor, seconds: Tensor, mask: Tensor) -> Tensor:
     """Return how much each frame differs from that `MOTION_SECONDS` before, (B, T, D), not negative.

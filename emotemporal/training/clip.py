@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
-from torch.nn import functional as F
 
 from emotemporal import __version__
 from emotemporal.checkpoint import Checkpoint, file_sha256, load_checkpoint, save_checkpoint, save_head
 from emotemporal.datasets.crops import CropStore
-from emotemporal.datasets.sequences import ClipSequence, add_geometry, collate, load_sequences
+from emotemporal.datasets.fer2013 import read_fer2013
+from emotemporal.datasets.sequences import ClipSequence, add_geometry, load_sequences
+from emotemporal.datasets.simulated import halve_faces, simulate_clips
 from emotemporal.datasets.splits import Fold, split_clips
 from emotemporal.errors import DataError, UsageError
 from emotemporal.faces.landmarks import MODEL_LICENCE
@@ -24,10 +25,10 @@ from emotemporal.labelling.calibration import fit_temperature
 from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.models.temporal import TemporalHead, temper
 from emotemporal.networks import build_classifier
-from emotemporal.structures import ClipBatch
-from emotemporal.training.config import ClipConfig, SequenceAugmentation
-from emotemporal.training.engine import RunFolder, Trainer, make_fabric, settings_of
+from emotemporal.training.config import ClipConfig
+from emotemporal.training.engine import RunFolder, make_fabric, settings_of
 from emotemporal.training.evaluation import ClipPrediction, clip_report, predict_clips, write_predictions
+from emotemporal.training.heads import train_head, trained_labels
 
 
 def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) -> Path:
@@ -50,12 +51,22 @@ def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) ->
     fabric = make_fabric(config.run)
     folder = RunFolder(config.run, settings_of(config), inputs)
     classifier, clips = load_clips(config, frame, store, fabric, on_line)
+    simulated = load_simulated(config, classifier, on_line)
 
     report: dict[str, Any] = {}
     temperature = 1.0
     if config.protocol != "none":
         folds = split_clips(config.protocol, clips, num_folds=config.num_folds)
-        found = cross_validate(config, clips, folds, classifier, fabric, folder=folder.path, on_line=on_line)
+        found = cross_validate(
+            config,
+            clips,
+            folds,
+            classifier,
+            fabric,
+            simulated=simulated,
+            folder=folder.path,
+            on_line=on_line,
+        )
         if config.protocol == "train-validation":
             clips = [clips[i] for i in folds[0].train]
         trained = trained_labels(clips)
@@ -66,9 +77,9 @@ def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) ->
         write_predictions(folder.path / "predictions.csv", predictions, classifier.labels)
         for name, values in report["aggregations"].items():
             on_line(f"{name}: accuracy {values['accuracy']:.3f}, UAR {values['uar']:.3f}")
-    head = train_head(config, clips, fabric, on_line=on_line, folder=folder)
+    head = train_head(config, clips, fabric, simulated=simulated, on_line=on_line, folder=folder)
     path = folder.path / "best.safetensors"
-    _save(path, config, frame, classifier, clips, head, temperature, report)
+    _save(path, config, frame, classifier, clips, simulated, head, temperature, report)
     folder.close()
     return path
 
@@ -78,7 +89,8 @@ def open_inputs(config: ClipConfig) -> tuple[Checkpoint, CropStore, dict[str, st
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
-        DataError: the store is none, cut in another geometry, or lacks landmarks that the head is to see.
+        DataError: the store is none, cut in another geometry, or lacks landmarks that the head is to see; or
+            a table of faces is missing.
         UsageError: more than one process was asked for.
     """
     frame = load_checkpoint(config.frame_checkpoint, kind="frame")
@@ -89,6 +101,11 @@ def open_inputs(config: ClipConfig) -> tuple[Checkpoint, CropStore, dict[str, st
     if config.run.devices != 1:
         raise UsageError(f"run.devices {config.run.devices}: a head trains in one process, use 1")
     inputs = {"frame_checkpoint": frame.sha256, "store": file_sha256(Path(config.store) / "index.csv")}
+    faces = config.simulated.faces
+    if faces is not None:
+        if not Path(faces).is_file():
+            raise DataError(f"simulated.faces {faces}: no such file; expected FER2013 as a csv")
+        inputs["simulated_faces"] = file_sha256(faces)
     return frame, store, inputs
 
 
@@ -115,9 +132,21 @@ def load_clips(
     return classifier, clips
 
 
-def trained_labels(clips: Sequence[ClipSequence]) -> list[int]:
-    """Return the classes that a head can learn from these clips."""
-    return sorted({clip.label for clip in clips if len(clip)})
+def load_simulated(
+    config: ClipConfig, classifier: EmotionClassifier, on_line: Callable[[str], None]
+) -> list[ClipSequence]:
+    """Return clips made of faces that keep still, none unless they are asked for.
+
+    Raises:
+        DataError: the table of faces cannot be used.
+    """
+    settings = config.simulated
+    if settings.faces is None:
+        return []
+    faces, _ = halve_faces(read_fer2013(settings.faces).split("PublicTest"))
+    simulated = simulate_clips(faces, classifier, num_clips=settings.num_clips)
+    on_line(f"{len(simulated)} clips simulated from {len(faces)} faces")
+    return simulated
 
 
 def cross_validate(
@@ -127,6 +156,7 @@ def cross_validate(
     classifier: EmotionClassifier,
     fabric: Fabric,
     *,
+    simulated: Sequence[ClipSequence] = (),
     folder: Path | None = None,
     on_line: Callable[[str], None] = lambda line: None,
 ) -> list[list[ClipPrediction]]:
@@ -138,6 +168,7 @@ def cross_validate(
         folds: positions in these.
         classifier: the frame network.
         fabric: where heads are trained.
+        simulated: clips of still faces by which every head's trust is set; none leaves it to the others.
         folder: keeps finished folds, which are not run again.
         on_line: receives a line for each fold.
     """
@@ -147,7 +178,7 @@ def cross_validate(
         if done is not None and done.exists():
             found = [ClipPrediction.from_dict(values) for values in json.loads(done.read_text())]
         else:
-            found = _run_fold(config, clips, fold, classifier, fabric)
+            found = _run_fold(config, clips, fold, simulated, classifier, fabric)
             if done is not None:
                 done.parent.mkdir(exist_ok=True)
                 save_json(done, [prediction.to_dict() for prediction in found])
@@ -187,10 +218,11 @@ def _run_fold(
     config: ClipConfig,
     clips: Sequence[ClipSequence],
     fold: Fold,
+    simulated: Sequence[ClipSequence],
     classifier: EmotionClassifier,
     fabric: Fabric,
 ) -> list[ClipPrediction]:
-    head = train_head(config, [clips[i] for i in fold.train], fabric)
+    head = train_head(config, [clips[i] for i in fold.train], fabric, simulated=simulated)
     with_head = EmotionClassifier(
         classifier.backbone,
         labels=classifier.labels,
@@ -201,134 +233,13 @@ def _run_fold(
     return predict_clips(with_head, [clips[i] for i in fold.test])
 
 
-def train_head(
-    config: ClipConfig,
-    clips: Sequence[ClipSequence],
-    fabric: Fabric,
-    *,
-    num_classes: int | None = None,
-    on_line: Callable[[str], None] | None = None,
-    folder: RunFolder | None = None,
-) -> TemporalHead:
-    """Train one head on the given clips, of which at least one shows a face.
-
-    Args:
-        config: the run.
-        clips: all of them are learnt from.
-        fabric: where it is trained.
-        num_classes: C; None for that of the clips' evidence.
-        on_line: receives a line every ten epochs, where there is a folder.
-        folder: with it the training is resumable and logged.
-    Raises:
-        DataError: the head is to see geometry, and a clip has no landmarks.
-    """
-    usable = [clip for clip in clips if len(clip)]
-    if config.head.sees_geometry and not all(clip.geometry for clip in usable):
-        raise DataError(
-            f"{config.store}: head.streams {config.head.streams} needs 68 landmarks, which it lacks; "
-            "run extract_faces --landmarks68"
-        )
-    torch.manual_seed(config.run.seed)
-    appearance = usable[0].views[0] if usable[0].views else None
-    if num_classes is None:
-        num_classes = appearance.log_probs.shape[1]
-    network = TemporalHead(
-        config.head,
-        embedding_dim=0 if appearance is None else appearance.embeddings.shape[1],
-        num_classes=num_classes,
-        trained_classes=trained_labels(usable),
-    )
-    _fit_scales(network, usable)
-    steps = max(1, len(usable) // config.optim.batch_size)
-    trainer = Trainer(network, optim=config.optim, run=config.run, fabric=fabric, steps_per_epoch=steps)
-    state = None if folder is None else folder.load_state()
-    if state is not None:
-        trainer.restore(state)
-    while trainer.epoch < config.optim.epochs:
-        loss = _train_epoch(trainer, usable, config)
-        trainer.epoch += 1
-        if folder is not None:
-            folder.save_state(trainer.state())
-            line = folder.log_epoch(trainer.epoch, {"train_loss": loss})
-            if on_line is not None and trainer.epoch % 10 == 0:
-                on_line(line)
-    return trainer.averaged.module
-
-
-def _fit_scales(network: TemporalHead, clips: Sequence[ClipSequence]) -> None:
-    if network.spec.sees_appearance:
-        network.fit_scale(
-            [
-                (
-                    torch.from_numpy(clip.views[0].embeddings).float(),
-                    torch.from_numpy(clip.pts_seconds - clip.pts_seconds[0]).float(),
-                )
-                for clip in clips
-            ]
-        )
-    if network.spec.sees_geometry:
-        frames = np.concatenate([view for clip in clips for view in clip.geometry])
-        network.fit_geometry_scale(torch.from_numpy(frames))
-
-
-def _train_epoch(trainer: Trainer, clips: Sequence[ClipSequence], config: ClipConfig) -> float:
-    rng = np.random.default_rng(trainer.epoch_generators()[0].initial_seed())
-    order = rng.permutation(len(clips))
-    trainer.network.train()
-    total = torch.zeros((), device=trainer.fabric.device)
-    size = config.optim.batch_size
-    for step in range(trainer.steps_per_epoch):
-        chosen = order[step * size : (step + 1) * size]
-        parts = [(clips[i], *_draw_frames(clips[i], config.augmentation, rng)) for i in chosen]
-        batch = collate(parts)
-        if config.augmentation.max_stretch > 0:
-            limit = config.augmentation.max_stretch
-            pace = rng.uniform(1 - limit, 1 + limit, (len(parts), 1))
-            batch = replace(batch, seconds=batch.seconds * torch.from_numpy(pace).float())
-        batch = batch.to(trainer.fabric.device)
-        loss = _loss(trainer, batch, config)
-        trainer.step(loss, step)
-        total += loss.detach()
-    return float(total) / trainer.steps_per_epoch
-
-
-def _loss(trainer: Trainer, batch: ClipBatch, config: ClipConfig) -> torch.Tensor:
-    noise = config.augmentation.embedding_noise
-    embeddings = batch.embeddings
-    if noise > 0 and config.head.sees_appearance:
-        embeddings = embeddings + noise * embeddings.std() * torch.randn_like(embeddings)
-    geometry = batch.geometry
-    if geometry is not None and config.head.sees_geometry:
-        noise = config.augmentation.face_noise * trainer.raw.geometry_scale
-        geometry = geometry + noise * torch.randn_like(geometry[:, :1])
-    out = trainer.network(embeddings, batch.evidence, batch.seconds, batch.mask, geometry)
-    clip_loss = F.cross_entropy(out.clip_logits, batch.labels, label_smoothing=config.label_smoothing)
-    frame_labels = batch.labels[:, None].expand_as(batch.mask)[batch.mask]
-    frame_loss = F.cross_entropy(
-        out.frame_logits[batch.mask], frame_labels, label_smoothing=config.label_smoothing
-    )
-    return clip_loss + config.frame_weight * frame_loss + config.correction_weight * out.correction
-
-
-def _draw_frames(
-    clip: ClipSequence, config: SequenceAugmentation, rng: np.random.Generator
-) -> tuple[int, np.ndarray]:
-    """Return a view and the positions of the frames to train on, at least one."""
-    view = int(rng.integers(2)) if config.mirror else 0
-    length = max(1, round(len(clip) * rng.uniform(config.min_share, 1.0)))
-    start = int(rng.integers(len(clip) - length + 1))
-    stride = int(rng.integers(1, config.max_stride + 1))
-    rows = np.arange(start, start + length, stride)
-    kept = rng.random(len(rows)) >= config.frame_dropout
-    return view, rows[kept] if kept.any() else rows[:1]
-
-
 def _save(
     path: Path,
     config: ClipConfig,
     frame: Checkpoint,
     classifier: EmotionClassifier,
     clips: Sequence[ClipSequence],
+    simulated: Sequence[ClipSequence],
     head: TemporalHead,
     temperature: float,
     report: dict[str, Any],
@@ -338,6 +249,11 @@ def _save(
         name: {key: found[key] for key in ("num", "accuracy", "uar", "macro_f1", "ece")}
         for name, found in report.get("aggregations", {}).items()
     }
+    data = f"{config.data_name}: {len(clips)} clips"
+    licence = config.licence
+    if simulated:
+        data += f"; trust by {len(simulated)} clips simulated from FER2013 faces (PublicTest, one half)"
+        licence += "; FER2013: Kaggle challenge data, research use"
     header = replace(
         frame.header,
         kind="clip",
@@ -346,14 +262,14 @@ def _save(
         trained_labels=tuple(classifier.labels[i] for i in trained),
         head_temperature=temperature,
         training={
-            "data": f"{config.data_name}: {len(clips)} clips",
+            "data": data,
             # By which an evaluation can tell that it would measure on what was learnt.
             "sources": sorted({clip.source for clip in clips}),
             "frame_network": {"sha256": frame.sha256, **frame.header.training},
             "settings": settings_of(config),
             "versions": {"emotemporal": __version__, "torch": torch.__version__},
         },
-        licence=f"{frame.header.licence}; head: {config.licence}"
+        licence=f"{frame.header.licence}; head: {licence}"
         + (f"; {MODEL_LICENCE}" if config.head.sees_geometry else ""),
         metrics={config.protocol: measured} if measured else {},
     )

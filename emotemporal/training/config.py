@@ -155,6 +155,20 @@ class SequenceAugmentation:
 
 
 @dataclass(frozen=True)
+class SimulationConfig:
+    """Clips made of single faces that keep still, which tell a head what motion is no expression."""
+
+    faces: Path | None = None
+    """FER2013 as a csv; its PublicTest is used, of which a frame network has not learnt. None for no such
+    clips: then trust goes by the stillest of the real ones."""
+    num_clips: int = 240
+
+    def __post_init__(self) -> None:
+        if self.num_clips < 1:
+            raise ValueError(f"num_clips must be positive, found {self.num_clips}; faces null makes none")
+
+
+@dataclass(frozen=True)
 class ClipConfig:
     """One training of a temporal head."""
 
@@ -179,6 +193,7 @@ class ClipConfig:
     """Weight of the mean squared correction: what keeps the head close to the frames' evidence."""
     label_smoothing: float = 0.1
     head: HeadSpec = field(default_factory=HeadSpec)
+    simulated: SimulationConfig = field(default_factory=SimulationConfig)
     augmentation: SequenceAugmentation = field(default_factory=SequenceAugmentation)
     optim: OptimConfig = field(
         default_factory=lambda: OptimConfig(

@@ -31,6 +31,7 @@ _FORMERLY = {
     "optim.schedule": "cosine",
     "label_set": "fer7",
     "teacher_weight": 0.5,
+    "simulated.num_clips": 240,
     "backbone.squeeze_excitation": True,
     "head.streams": "appearance",
     # Without geometry, as it was, it changes nothing.

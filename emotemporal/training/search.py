@@ -15,16 +15,11 @@ from emotemporal.datasets.splits import Fold, split_clips
 from emotemporal.errors import DataError, TrainingError
 from emotemporal.files import replacing, save_json
 from emotemporal.models.classifier import EmotionClassifier
-from emotemporal.training.clip import (
-    calibrate_folds,
-    cross_validate,
-    load_clips,
-    open_inputs,
-    trained_labels,
-)
+from emotemporal.training.clip import calibrate_folds, cross_validate, load_clips, load_simulated, open_inputs
 from emotemporal.training.config import SearchConfig
 from emotemporal.training.engine import RunFolder, make_fabric, settings_of
 from emotemporal.training.evaluation import clip_report, predict_clips
+from emotemporal.training.heads import trained_labels
 from emotemporal.training.space import Trial
 
 _MEASURES = ("accuracy", "uar", "macro_f1", "ece")
@@ -90,6 +85,7 @@ def search_clip(
     fabric = make_fabric(config.run)
     folder = RunFolder(config.run, settings_of(config), inputs)
     classifier, clips = load_clips(config, frame, store, fabric, on_line)
+    simulated = load_simulated(config, classifier, on_line)
     folds = split_clips(config.protocol, clips, num_folds=config.num_folds)
     results = []
     for trial in trials:
@@ -97,7 +93,7 @@ def search_clip(
         if path.exists():
             result = _read(path)
         else:
-            result = _run_trial(trial, clips, folds, classifier, fabric)
+            result = _run_trial(trial, clips, simulated, folds, classifier, fabric)
             path.parent.mkdir(exist_ok=True)
             save_json(path, asdict(result))
         results.append(result)
@@ -118,13 +114,14 @@ def search_clip(
 def _run_trial(
     trial: Trial,
     clips: Sequence[ClipSequence],
+    simulated: Sequence[ClipSequence],
     folds: Sequence[Fold],
     classifier: EmotionClassifier,
     fabric: Fabric,
 ) -> TrialResult:
     started = time.monotonic()
     try:
-        found = cross_validate(trial.config, clips, folds, classifier, fabric)
+        found = cross_validate(trial.config, clips, folds, classifier, fabric, simulated=simulated)
     except TrainingError as error:
         # Settings under which a training breaks down are a finding; the others go on.
         return TrialResult(trial.number, trial.settings, time.monotonic() - started, {}, None, str(error))

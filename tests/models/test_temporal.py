@@ -194,6 +194,17 @@ def test_who_it_is_does_not_matter(kind):
     torch.testing.assert_close(moved.clip_logits, plain.clip_logits, atol=1e-4, rtol=1e-4)
 
 
+def test_trust_begins_above_what_still_faces_show():
+    """Clips that move 0, 1, ... 100 units a frame: three quarters stay below trust, 5 % have all of it."""
+    head = make_head("bigru")
+    head.motion_scale.fill_(2.0)
+    seconds = torch.arange(50) * 0.2
+    walk = torch.arange(50.0)[:, None].expand(-1, EMBEDDING)
+    head.fit_trust([(step * walk, seconds) for step in range(101)])
+    # The first of 50 frames has not moved yet.
+    torch.testing.assert_close(head.motion_range, torch.tensor([75.0, 95.0]) / 2 * 49 / 50)
+
+
 def test_motion_by_hand():
     embeddings = torch.arange(6.0)[None, :, None]
     seconds = torch.tensor([[0.0, 0.1, 0.2, 0.3, 0.6, 0.0]])

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,13 @@ from emotemporal.models.specs import HeadSpec
 from emotemporal.networks import build_classifier
 from emotemporal.structures import CropGeometry
 from emotemporal.training.clip import train_clip
-from emotemporal.training.config import ClipConfig, OptimConfig, RunConfig, SequenceAugmentation
+from emotemporal.training.config import (
+    ClipConfig,
+    OptimConfig,
+    RunConfig,
+    SequenceAugmentation,
+    SimulationConfig,
+)
 from emotemporal.training.evaluation import clip_report, predict_clips
 
 
@@ -75,6 +82,39 @@ def test_people_are_held_out_and_everything_is_written(toy_store, frame_checkpoi
     assert rows[-1]["head"] == "" or len([row for row in rows if row["head"] == ""]) == 1
     metrics = load_checkpoint(path).header.metrics["leave-one-subject-out"]
     assert metrics["head"]["accuracy"] == pytest.approx(head["accuracy"])
+
+
+def test_simulated_clips_set_the_trust(toy_store, frame_checkpoint, toy_fer2013, tmp_path):
+    faces = Path(shutil.copy(toy_fer2013, tmp_path))
+    config = make_config(
+        toy_store,
+        frame_checkpoint,
+        tmp_path / "with",
+        epochs=2,
+        protocol="leave-one-subject-out",
+        simulated=SimulationConfig(faces, num_clips=14),
+    )
+    path = train_clip(config, on_line=lambda line: None)
+    assert json.loads((tmp_path / "with" / "report.json").read_text())["num"] == 9
+    header = load_checkpoint(path).header
+    # They are not learnt from: only the real clips' emotions are.
+    assert header.trained_labels == ("angry", "happy")
+    assert "14 clips simulated" in header.training["data"]
+    assert "FER2013" in header.licence
+    without = replace(
+        config, simulated=SimulationConfig(), run=replace(config.run, folder=tmp_path / "without")
+    )
+    plain = load_file(train_clip(without, on_line=lambda line: None))
+    found = load_file(path)
+    assert not torch.equal(found["head.motion_range"], plain["head.motion_range"])
+    torch.testing.assert_close(found["head.motion_scale"], plain["head.motion_scale"], rtol=0, atol=0)
+
+    faces.write_text("".join(faces.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(UsageError, match=r"other inputs\.simulated_faces;"):
+        train_clip(config)
+    faces.unlink()
+    with pytest.raises(DataError, match=r"simulated\.faces .*fer2013\.csv: no such file"):
+        train_clip(config)
 
 
 def split_store(toy_store, folder, splits, *, source="") -> None:

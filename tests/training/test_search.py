@@ -93,9 +93,12 @@ def test_a_search_can_be_made_longer(toy_store, frame_checkpoint, tmp_path, monk
     assert draw_trials(longer)[0] == draw_trials(config)[0]
     seen = []
     cross_validate = search.cross_validate
-    monkeypatch.setattr(
-        search, "cross_validate", lambda config, *rest: seen.append(config) or cross_validate(config, *rest)
-    )
+
+    def watched(config, *rest, **options):
+        seen.append(config)
+        return cross_validate(config, *rest, **options)
+
+    monkeypatch.setattr(search, "cross_validate", watched)
     assert len(run(longer).trials) == 3
     assert seen == [trial.config for trial in draw_trials(longer)[1:]]
 
@@ -104,10 +107,10 @@ def test_a_training_that_breaks_down_is_a_failed_trial(toy_store, frame_checkpoi
     config = make_config(toy_store, frame_checkpoint, tmp_path)
     cross_validate = search.cross_validate
 
-    def diverging(config, *rest):
+    def diverging(config, *rest, **options):
         if config.head.width == 4:
             raise TrainingError("loss nan")
-        return cross_validate(config, *rest)
+        return cross_validate(config, *rest, **options)
 
     monkeypatch.setattr(search, "cross_validate", diverging)
     result = run(config)

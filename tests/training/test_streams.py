@@ -17,10 +17,11 @@ from emotemporal.labels import FER7
 from emotemporal.models.specs import HeadSpec
 from emotemporal.networks import build_classifier
 from emotemporal.structures import CropGeometry, CropSequence
-from emotemporal.training.clip import train_clip, train_head
+from emotemporal.training.clip import train_clip
 from emotemporal.training.config import ClipConfig, OptimConfig, RunConfig, SequenceAugmentation
 from emotemporal.training.engine import make_fabric
 from emotemporal.training.evaluation import predict_clips
+from emotemporal.training.heads import train_head
 
 NUM_FRAMES = 30
 SECONDS = np.arange(NUM_FRAMES) / 25
