@@ -11,9 +11,9 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
+from emotemporal.report.canvas import Canvas, Chip, RgbCanvas
 from emotemporal.report.palette import INK, PAPER, RGB, emotion_colour
 from emotemporal.structures import EmotionTimeline, Track, TrackStatus, VideoAnalysis
 
@@ -41,16 +41,6 @@ class _Marks:
     """uint8 (L,), its probability in whole percent."""
     face_px: float
     """Median width of the box: form and rank of a chip follow the track, so that they do not flicker."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Chip:
-    """A rendered label, ready to blit: `pixels + frame * keep / 255`."""
-
-    pixels: np.ndarray
-    """uint8 (h, w, 3), premultiplied by its own opacity."""
-    keep: np.ndarray
-    """uint8 (h, w, 3), how much of the frame shows through; 0 but for the rounded corners."""
 
 
 class OverlayRenderer:
@@ -86,25 +76,35 @@ class OverlayRenderer:
             frame_index: its position in the source video.
         Returns: uint8 (H, W, 3); `frame` itself where there is nobody to mark.
         """
-        present = np.flatnonzero((self._first <= frame_index) & (frame_index <= self._last))
-        if not len(present):
+        if not self.is_marked(frame_index):
             return frame
         picture = frame.copy()
+        self.draw_on(RgbCanvas(picture), frame_index)
+        return picture
+
+    def is_marked(self, frame_index: int) -> bool:
+        """Tell whether there is anybody to mark on a frame."""
+        return bool(((self._first <= frame_index) & (frame_index <= self._last)).any())
+
+    def draw_on(self, canvas: Canvas, frame_index: int) -> None:
+        """Mark everyone on the frame that the canvas holds, as `draw` does."""
+        present = np.flatnonzero((self._first <= frame_index) & (frame_index <= self._last))
+        if not len(present):
+            return
         marks = [self._marks[i] for i in present]
         rows = [frame_index - m.first_frame for m in marks]
         boxes = np.array([m.boxes[row] for m, row in zip(marks, rows, strict=True)])
         # A face cut off by the picture's edge keeps a closed box.
         margin = self._line_px + 1
-        boxes = np.clip(boxes, margin, np.array(picture.shape[1::-1] * 2) - margin).round().astype(int)
+        boxes = np.clip(boxes, margin, np.array(canvas.shape[::-1] * 2) - margin).round().astype(int)
         for m, row, box in zip(marks, rows, boxes, strict=True):
             colour = emotion_colour(self._labels[m.emotion[row]])
-            _draw_box(picture, box, colour=colour, line_px=self._line_px, dashed=bool(m.dashed[row]))
+            _draw_box(canvas, box, colour=colour, line_px=self._line_px, dashed=bool(m.dashed[row]))
         chips = [self._chip(m, row) for m, row in zip(marks, rows, strict=True)]
-        for chip, (x, y) in zip(chips, self._place(chips, marks, boxes, picture.shape), strict=True):
-            _blit(picture, chip, x, y)
-        return picture
+        for chip, (x, y) in zip(chips, self._place(chips, marks, boxes, canvas.shape), strict=True):
+            canvas.blit(chip, x, y)
 
-    def _chip(self, marks: _Marks, row: int) -> _Chip:
+    def _chip(self, marks: _Marks, row: int) -> Chip:
         emotion = self._labels[marks.emotion[row]]
         text, font_px = f"person {marks.track_id} · {emotion}", self._font_px
         if marks.face_px < self._compact_below_px:
@@ -112,7 +112,7 @@ class OverlayRenderer:
         return _render_chip(text, int(marks.percent[row]), emotion_colour(emotion), font_px)
 
     def _place(
-        self, chips: list[_Chip], marks: list[_Marks], boxes: np.ndarray, shape: tuple[int, ...]
+        self, chips: list[Chip], marks: list[_Marks], boxes: np.ndarray, shape: tuple[int, int]
     ) -> list[tuple[int, int]]:
         """Choose each chip's top left corner: inside the picture, off the faces and off each other."""
         gap = self._line_px + 1
@@ -134,7 +134,8 @@ class OverlayRenderer:
             best = int(cost.argmin())
             self._slot_of_track[marks[i].track_id] = best
             taken = np.concatenate([taken, rects[best : best + 1]])
-            places[i] = (int(slots[best, 0]), int(slots[best, 1]))
+            # A step of two: the written video has one colour for each 2 x 2 pixels.
+            places[i] = (int(slots[best, 0]) & ~1, int(slots[best, 1]) & ~1)
         return places
 
 
@@ -177,7 +178,7 @@ def _overlap(rects: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.clip(high - low, 0, None).prod(2).sum(1)
 
 
-def _draw_box(picture: np.ndarray, box: np.ndarray, *, colour: RGB, line_px: int, dashed: bool) -> None:
+def _draw_box(canvas: Canvas, box: np.ndarray, *, colour: RGB, line_px: int, dashed: bool) -> None:
     """Draw a box around a face, the line just outside of it, dark-edged to stand out on any background."""
     edge = max(1, line_px // 3)
     x1, y1, x2, y2 = (int(v) for v in box)
@@ -193,8 +194,7 @@ def _draw_box(picture: np.ndarray, box: np.ndarray, *, colour: RGB, line_px: int
         ]
         for bar in bars:
             for part in _dashes(*bar, dash=dash, grow=grow) if dashed else [bar]:
-                # OpenCV includes the second corner and clips to the picture.
-                cv2.rectangle(picture, part[:2], (part[2] - 1, part[3] - 1), paint, cv2.FILLED)
+                canvas.fill(part, paint)
 
 
 def _dashes(x1: int, y1: int, x2: int, y2: int, *, dash: int, grow: int) -> list[tuple[int, int, int, int]]:
@@ -203,14 +203,6 @@ def _dashes(x1: int, y1: int, x2: int, y2: int, *, dash: int, grow: int) -> list
     if x2 - x1 > y2 - y1:
         return [(x, y1, min(x + dash + grow, x2), y2) for x in range(x1, x2, 2 * dash)]
     return [(x1, y, x2, min(y + dash + grow, y2)) for y in range(y1, y2, 2 * dash)]
-
-
-def _blit(picture: np.ndarray, chip: _Chip, x: int, y: int) -> None:
-    """Lay a chip over the picture; what hangs over its right or lower end is cut off."""
-    target = picture[y : y + chip.keep.shape[0], x : x + chip.keep.shape[1]]
-    height, width = target.shape[:2]
-    under = cv2.multiply(target, chip.keep[:height, :width], scale=1 / 255)
-    cv2.add(under, chip.pixels[:height, :width], dst=target)
 
 
 @cache
@@ -224,7 +216,7 @@ def _font(size_px: int) -> ImageFont.FreeTypeFont:
 
 
 @lru_cache(maxsize=128)  # at most about 50 MB, at 2160 lines
-def _render_chip(text: str, percent: int, colour: RGB, font_px: int) -> _Chip:
+def _render_chip(text: str, percent: int, colour: RGB, font_px: int) -> Chip:
     """Render the text and a confidence bar on a solid dark chip with rounded corners."""
     from PIL import Image, ImageDraw
 
@@ -248,7 +240,7 @@ def _render_chip(text: str, percent: int, colour: RGB, font_px: int) -> _Chip:
     opacity[:pad_y, :pad_y], opacity[:pad_y, -pad_y:] = corner, corner[:, ::-1]
     opacity[-pad_y:, :pad_y], opacity[-pad_y:, -pad_y:] = corner[::-1], corner[::-1, ::-1]
     pixels = (np.asarray(image) * opacity // 255).astype(np.uint8)
-    return _Chip(pixels, np.repeat(255 - opacity, 3, axis=2).astype(np.uint8))
+    return Chip(pixels, np.repeat(255 - opacity, 3, axis=2).astype(np.uint8))
 
 
 @cache
