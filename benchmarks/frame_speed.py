@@ -16,11 +16,12 @@ import torch
 from results import ROOT, write_result
 from scipy.special import softmax
 
-from emotemporal.checkpoint import build_classifier, load_checkpoint
+from emotemporal.checkpoint import load_checkpoint
 from emotemporal.datasets.fer2013 import read_fer2013
 from emotemporal.models.backbone import normalise_crops
 from emotemporal.models.classifier import run_backbone
 from emotemporal.models.openvino import OpenVinoBackbone
+from emotemporal.networks import build_classifier
 
 _BATCH = 32
 _ROUNDS = 7

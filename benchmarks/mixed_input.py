@@ -14,11 +14,12 @@ import numpy as np
 from results import FOLDER, write_result
 from scipy.stats import bootstrap
 
-from emotemporal.checkpoint import build_classifier, load_checkpoint
+from emotemporal.checkpoint import load_checkpoint
 from emotemporal.datasets.face_landmarks import face_landmarks
 from emotemporal.datasets.fer2013 import FaceImages, read_fer2013
 from emotemporal.models.classifier import run_backbone
 from emotemporal.models.specs import BackboneSpec
+from emotemporal.networks import build_classifier
 from emotemporal.training.config import FrameConfig, OptimConfig, RunConfig
 from emotemporal.training.frame import train_frame
 

@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ def write_result(
         "value": value,
         "unit": unit,
         "interval": None if interval is None else list(interval),
-        "command": " ".join(["python", *sys.argv]),
+        "command": recorded_command(sys.argv),
         "date": datetime.date.today().isoformat(),
         "commit": _commit(),
         "machine": machine(),
@@ -38,6 +39,32 @@ def write_result(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
     print(f"{name}: {value:.4f} {unit}")
+
+
+def recorded_command(argv: Sequence[str]) -> str:
+    """Return a command as it would be given in the repository root, wherever it was given.
+
+    Args:
+        argv: script and arguments; paths that exist, and absolute ones, are told from the root. What lies
+            neither in it nor in `shared` beside it stays as it was.
+    """
+    words = []
+    for word in argv:
+        # An option's value may stand behind a sign of equality.
+        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        words.append(option + equals + _from_root(value))
+    return shlex.join(["python", *words])
+
+
+def _from_root(word: str) -> str:
+    path = Path(word)
+    if not word or not (path.is_absolute() or path.exists()):
+        return word
+    # Either may be reached over links.
+    for folder, shown in ((ROOT, Path()), (ROOT.parent / "shared", Path("../shared"))):
+        if path.resolve().is_relative_to(folder.resolve()):
+            return str(shown / path.resolve().relative_to(folder.resolve()))
+    return word
 
 
 def machine() -> str:

@@ -8,15 +8,17 @@ from results import ROOT
 _DATA = ROOT.parent / "shared" / "data"
 _BENCHMARKS = {
     "fer2013.py": [_DATA / "fer2013" / "fer2013.csv.xz"],
-    "java_sed.py": [ROOT / "runs" / "java_sed_crops"],
+    "java_sed.py": [ROOT / "runs" / "java_sed_store"],
+    "causal_java_sed.py": [ROOT / "runs" / "java_sed_store"],
     "robustness.py": [_DATA / "fer2013" / "fer2013.csv.xz"],
     "frame_speed.py": [_DATA / "fer2013" / "fer2013.csv.xz"],
     "ablations.py": [_DATA / "fer2013" / "fer2013.csv.xz"],
     "mixed_input.py": [_DATA / "fer2013" / "fer2013.csv.xz"],
-    "spliced.py": [ROOT / "runs" / "java_sed_crops"],
+    "spliced.py": [ROOT / "runs" / "java_sed_store"],
     "afew2.py": [_DATA / "afew2_posteriors"],
     "ravdess_landmarks.py": [_DATA / "ravdess_landmarks68"],
     "speed.py": [_DATA / "clips"],
+    "live.py": [_DATA / "clips"],
     "memory.py": [ROOT / "examples" / "demo.mp4", _DATA / "clips" / "many_faces_1080p.mp4"],
 }
 

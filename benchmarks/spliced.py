@@ -1,8 +1,8 @@
 """Frame labels against a known truth: excerpts of one held-out actor's clips, spliced at known times.
 
-python benchmarks/spliced.py runs/java_sed_crops
+python benchmarks/spliced.py runs/java_sed_store
 
-The crops come from `tools/extract_faces.py ../shared/data/java_sed --output runs/java_sed_crops`. The head
+The crops come from `tools/extract_faces.py ../shared/data/java_sed --output runs/java_sed_store`. The head
 that labels an actor was trained on the others. Smoothing was chosen on the first half of the actors and is
 measured on the second.
 """
@@ -21,7 +21,7 @@ from results import ROOT, write_result
 from rich.console import Console
 from rich.table import Table
 
-from emotemporal.checkpoint import build_classifier, file_sha256, load_checkpoint
+from emotemporal.checkpoint import file_sha256, load_checkpoint
 from emotemporal.cli.common import parse_settings
 from emotemporal.datasets.crops import CropStore
 from emotemporal.datasets.sequences import ClipSequence, load_sequences
@@ -32,6 +32,7 @@ from emotemporal.labelling.segments import change_delays, flips_per_second, matc
 from emotemporal.labelling.smoothing import smooth_probs
 from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.models.temporal import TemporalHead
+from emotemporal.networks import build_classifier
 from emotemporal.training.clip import fit_head_temperature, train_head
 from emotemporal.training.config import ClipConfig, RunConfig
 from emotemporal.training.engine import make_fabric, settings_of

@@ -7,27 +7,24 @@ again from its dimensions.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, Self, TypeVar
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from emotemporal.errors import CheckpointError, DataError, OutputError, UsageError
+from emotemporal.errors import CheckpointError, OutputError
 from emotemporal.files import replacing
-from emotemporal.labels import LABEL_SETS, LabelMap
-from emotemporal.models.backbone import build_backbone
-from emotemporal.models.classifier import Backend, EmotionClassifier
 from emotemporal.models.specs import BackboneSpec, HeadSpec
-from emotemporal.models.temporal import TemporalHead
 from emotemporal.structures import CropGeometry
 
 FORMAT_VERSION = 1
 _HEADER_KEY = "emotemporal"
 _DEFAULT_NAME = "clip_default.safetensors"
+_CAUSAL_HEAD_NAME = "causal_head.safetensors"
+_HEAD = "head."
 # The largest network here has 24 M parameters; a file of this size is something else.
 _MAX_BYTES = 2 * 1024**3
 
@@ -61,7 +58,8 @@ class _Header:
 class CheckpointHeader(_Header):
     """What a checkpoint says of itself."""
 
-    kind: Literal["frame", "clip"]
+    kind: Literal["frame", "clip", "head"]
+    """A network that looks at faces, the same with a temporal head, or such a head without the network."""
     name: str
     labels: tuple[str, ...]
     """The emotions predicted, in the order of the logits."""
@@ -71,7 +69,7 @@ class CheckpointHeader(_Header):
     temperatures: Mapping[str, float] = field(default_factory=dict)
     """The same for the other classifiers on the embedding, by name; 1 for one without an entry."""
     head: HeadSpec | None = None
-    """Of a clip checkpoint."""
+    """Of a clip or head checkpoint."""
     trained_labels: tuple[str, ...] = ()
     """Emotions the head was trained on; the others keep the frame network's evidence."""
     head_temperature: float = 1.0
@@ -176,15 +174,15 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: str | Path, *, kind: Literal["frame", "clip"] | None = None
+    path: str | Path, *, kind: Literal["frame", "clip", "head"] | None = None
 ) -> Checkpoint[CheckpointHeader]:
     """Read a checkpoint of networks that look at faces.
 
     Args:
         path: the file.
-        kind: the only one that will do; None takes either.
+        kind: the only one that will do; None takes frame and clip checkpoints.
     Raises:
-        CheckpointError: missing, damaged, of another kind, or not a frame or clip checkpoint of this package.
+        CheckpointError: missing, damaged, of another kind, or not a checkpoint of this package.
     """
     return _read(Path(path), CheckpointHeader, ("frame", "clip") if kind is None else (kind,))
 
@@ -220,101 +218,48 @@ def _read(path: Path, header_class: type[Header], kinds: Sequence[str]) -> Check
     return Checkpoint(path, file_sha256(path), header, tensors)
 
 
+def save_head(path: str | Path, header: CheckpointHeader, tensors: Mapping[str, Tensor]) -> None:
+    """Write the temporal head of a clip checkpoint without its frame network; see `with_head`.
+
+    Args:
+        path: of the head checkpoint.
+        header, tensors: of the clip checkpoint.
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    own = {name: tensor for name, tensor in tensors.items() if name.startswith(_HEAD)}
+    save_checkpoint(path, replace(header, kind="head"), own)
+
+
+def with_head(checkpoint: Checkpoint[CheckpointHeader], path: str | Path) -> Checkpoint[CheckpointHeader]:
+    """Return a checkpoint with the temporal head of a head checkpoint in place of its own, if any.
+
+    Raises:
+        CheckpointError: it is none, or was trained on another frame network.
+    """
+    head = load_checkpoint(path, kind="head")
+    needed, found = _frame_sha256(head), _frame_sha256(checkpoint)
+    if not needed or needed != found:
+        raise CheckpointError(
+            f"{path}: this head belongs to the frame network {needed[:12] or 'unknown'}, {checkpoint.path} "
+            f"has {found[:12] or 'an unknown one'}; train a head on that one, or give the one it belongs to"
+        )
+    tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(_HEAD)}
+    header = replace(head.header, kind="clip", temperatures=checkpoint.header.temperatures)
+    return replace(checkpoint, sha256=head.sha256, header=header, tensors={**tensors, **head.tensors})
+
+
+def _frame_sha256(checkpoint: Checkpoint[CheckpointHeader]) -> str:
+    """Return the SHA-256 of the frame checkpoint that a checkpoint contains or belongs to, '' if unknown."""
+    if checkpoint.header.kind == "frame":
+        return checkpoint.sha256
+    return str(checkpoint.header.training.get("frame_network", {}).get("sha256", ""))
+
+
 def file_sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes as hex digits."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def choose_labels(checkpoint: Checkpoint, label_set: str | None) -> tuple[str, LabelMap]:
-    """Find what a set of labels is made from.
-
-    Args:
-        checkpoint: whose frame network looks at the faces.
-        label_set: one of `LABEL_SETS`; None for the checkpoint's own labels.
-    Returns: name of the frame network's classifier, and the map from its emotions to the set.
-    Raises:
-        UsageError: there is no such set, or this network cannot tell its emotions.
-    """
-    header = checkpoint.header
-    if label_set is None:
-        return header.main_classifier, LabelMap.between(header.labels, header.labels)
-    if label_set not in LABEL_SETS:
-        raise UsageError(f"label set '{label_set}' is unknown, expected one of {', '.join(LABEL_SETS)}")
-    classifier = "ferplus8" if label_set == "ferplus" else header.main_classifier
-    if classifier not in header.backbone.label_sets:
-        known = ", ".join(header.backbone.label_sets)
-        raise UsageError(
-            f"--labels {label_set}: {checkpoint.path} has no classifier {classifier}, only {known}; "
-            "choose other labels or another checkpoint"
-        )
-    try:
-        return classifier, LabelMap.between(header.backbone.label_sets[classifier], LABEL_SETS[label_set])
-    except DataError as error:
-        raise UsageError(f"--labels {label_set}: {error}, which {checkpoint.path} was trained on") from error
-
-
-def build_classifier(
-    checkpoint: Checkpoint,
-    *,
-    classifier: str | None = None,
-    device: torch.device | str = "cpu",
-    backend: Backend = "torch",
-    num_threads: int = 1,
-) -> EmotionClassifier:
-    """Build a checkpoint's networks from its dimensions and fill them with its tensors.
-
-    Args:
-        checkpoint: the weights.
-        classifier: which of the frame network's classifiers gives the evidence; None for the main one. A
-            head is built for the main one alone, whose evidence it was trained on.
-        device: where the networks run.
-        backend: what runs the frame network.
-        num_threads: that run it under OpenVINO.
-    Raises:
-        UsageError: the backend is not installed, or cannot run this network.
-        CheckpointError: names or shapes do not fit the dimensions in the header.
-    """
-    header = checkpoint.header
-    backbone = build_backbone(header.backbone)
-    _fill(backbone, checkpoint, "backbone.")
-    classifier = classifier or header.main_classifier
-    head = None
-    if header.head is not None and classifier == header.main_classifier:
-        head = TemporalHead(
-            header.head,
-            embedding_dim=backbone.embedding_dim,
-            num_classes=len(header.labels),
-            trained_classes=[header.labels.index(name) for name in header.trained_labels],
-        )
-        _fill(head, checkpoint, "head.")
-    return EmotionClassifier(
-        backbone,
-        labels=header.backbone.label_sets[classifier],
-        temperature=header.temperature_of(classifier),
-        label_set=classifier,
-        head=head,
-        head_temperature=header.head_temperature,
-        device=device,
-        backend=backend,
-        num_threads=num_threads,
-        checkpoint_sha256=checkpoint.sha256,
-    )
-
-
-def _fill(module: torch.nn.Module, checkpoint: Checkpoint, prefix: str) -> None:
-    tensors = {
-        name.removeprefix(prefix): value
-        for name, value in checkpoint.tensors.items()
-        if name.startswith(prefix)
-    }
-    try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise CheckpointError(
-            f"{checkpoint.path}: the tensors do not fit the header's dimensions ({reason})"
-        ) from error
 
 
 def default_checkpoint() -> Path:
@@ -323,12 +268,23 @@ def default_checkpoint() -> Path:
     Raises:
         CheckpointError: it is not there.
     """
+    return _shipped(_DEFAULT_NAME, "--checkpoint")
+
+
+def default_causal_head() -> Path:
+    """Return the path of the shipped head that works frame by frame, on the network of the one above.
+
+    Raises:
+        CheckpointError: it is not there.
+    """
+    return _shipped(_CAUSAL_HEAD_NAME, "--head")
+
+
+def _shipped(name: str, flag: str) -> Path:
     package = Path(__file__).parent
     # Inside the package once installed as a wheel, beside it in a checkout.
     for folder in (package / "checkpoints", package.parent / "checkpoints"):
-        path = folder / _DEFAULT_NAME
+        path = folder / name
         if path.is_file():
             return path
-    raise CheckpointError(
-        f"{_DEFAULT_NAME} is not in {package.parent / 'checkpoints'}; give --checkpoint FILE"
-    )
+    raise CheckpointError(f"{name} is not in {package.parent / 'checkpoints'}; give {flag} FILE")

@@ -13,9 +13,11 @@ from pathlib import Path
 import torch
 
 from emotemporal.datasets.clips import ClipItem
-from emotemporal.datasets.crops import CropStore, IndexRow, StoredClip
+from emotemporal.datasets.crop_index import IndexRow
+from emotemporal.datasets.crops import CropStore, StoredClip
 from emotemporal.errors import EmotemporalError, OutputError, VideoError
 from emotemporal.faces.detector import FaceDetector
+from emotemporal.faces.landmarks import LandmarkPredictor, PointPredictor, predict_rows
 from emotemporal.faces.tracker import FaceTracker
 from emotemporal.files import replacing
 from emotemporal.pipeline import PerPerson, iter_face_crops
@@ -38,9 +40,19 @@ class Extraction:
     """Clip id -> why it could not be extracted."""
 
 
-def extract_clip(path: str | Path, detector: FaceDetector, geometry: CropGeometry) -> StoredClip:
+def extract_clip(
+    path: str | Path,
+    detector: FaceDetector,
+    geometry: CropGeometry,
+    predictor: PointPredictor | None = None,
+) -> StoredClip:
     """Cut the most prominent person's face out of one video.
 
+    Args:
+        path: of the video.
+        detector: finds faces.
+        geometry: of the crops.
+        predictor: finds the 68 landmarks that are kept with them; None keeps none.
     Raises:
         VideoError: it cannot be read.
     """
@@ -50,17 +62,19 @@ def extract_clip(path: str | Path, detector: FaceDetector, geometry: CropGeometr
     with VideoReader(path) as reader:
         for rows, crops in iter_face_crops(reader, tracker, geometry):
             num_frames += len(rows.frames)
-            gathered.add(rows, crops)
+            points = () if predictor is None else (predict_rows(predictor, rows),)
+            gathered.add(rows, crops, *points)
     tracks = tracker.tracks()
     if not tracks:
         return StoredClip(num_frames, 0, None)
     track = most_prominent(tracks)
-    (crops,) = gathered.take(track)
+    crops, *points = gathered.take(track)
     sequence = CropSequence(
         track_id=track.track_id,
         frame_index=track.frame_index[track.seen],
         pts_seconds=track.pts_seconds[track.seen],
         crops=crops,
+        landmarks68=points[0] if points else None,
     )
     return StoredClip(num_frames, len(tracks), sequence)
 
@@ -103,6 +117,7 @@ def extract_faces(
         on_failure: receives the reason in one line.
     Raises:
         OutputError: the store cannot be written.
+        UsageError: the store keeps landmarks, and what finds them is not installed.
         EmotemporalError: a worker does not start.
     """
     store.remove_abandoned()
@@ -125,10 +140,16 @@ def extract_faces(
     return extraction
 
 
-def _extract_one(item: ClipItem, store: CropStore, detector: FaceDetector) -> str:
+def _make_predictor(store: CropStore) -> PointPredictor | None:
+    return LandmarkPredictor() if store.landmarks68 else None
+
+
+def _extract_one(
+    item: ClipItem, store: CropStore, detector: FaceDetector, predictor: PointPredictor | None
+) -> str:
     """Return why a clip could not be extracted, empty where it was."""
     try:
-        store.write(item, extract_clip(item.path, detector, store.geometry))
+        store.write(item, extract_clip(item.path, detector, store.geometry, predictor))
     except OutputError:
         raise
     except VideoError as error:
@@ -143,9 +164,9 @@ def _extract_here(
     items: Sequence[ClipItem], store: CropStore, make_detector: DetectorFactory, workers: int
 ) -> Iterator[tuple[ClipItem, str]]:
     with one_torch_thread():
-        detector = make_detector()
+        detector, predictor = make_detector(), _make_predictor(store)
         for item in items:
-            yield item, _extract_one(item, store, detector)
+            yield item, _extract_one(item, store, detector, predictor)
 
 
 class _Worker:
@@ -225,12 +246,12 @@ def _serve(connection: Connection, store: CropStore, make_detector: DetectorFact
     # A terminal sends its interrupt to all of its processes; ours is ended by the one that started it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    detector = make_detector()
+    detector, predictor = make_detector(), _make_predictor(store)
     connection.send(("ready", ""))
     while True:
         try:
             item = connection.recv()
-            reason = _extract_one(item, store, detector)
+            reason = _extract_one(item, store, detector, predictor)
             connection.send(("done", reason))
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return

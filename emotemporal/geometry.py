@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from emotemporal.checkpoint import Checkpoint, GeometryHeader, load_geometry_che
 from emotemporal.errors import CheckpointError, UsageError, VideoError
 from emotemporal.extraction import most_prominent
 from emotemporal.faces.detector import FaceDetector
-from emotemporal.faces.landmarks import LandmarkPredictor
+from emotemporal.faces.landmarks import LandmarkPredictor, PointPredictor, predict_rows
 from emotemporal.faces.tracker import FaceTracker
 from emotemporal.models.pooled import pool_landmarks
 from emotemporal.models.pooled_geometry import GeometryModel
@@ -29,14 +29,6 @@ CLIP_SECONDS = 4.0
 MIN_BASELINE_CLIPS = 3
 """Of varied expression, on held-out actors 5 to 24 of RAVDESS: none 71 % right, 1 61 %, 2 70 %, 3 75 %,
 4 78 %, 8 83 %, all others 86 %; neutral ones alone 64 to 67 %, however many."""
-
-
-class PointPredictor(Protocol):
-    """Finds 68 points in faces; `LandmarkPredictor` does."""
-
-    def predict(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """uint8 (H, W, 3) RGB and float32 (M, 4) xyxy -> float32 (M, 68, 2), pixels."""
-        ...
 
 
 class LandmarkCollector:
@@ -52,11 +44,7 @@ class LandmarkCollector:
 
     def add(self, rows: FaceRows) -> None:
         """Look at the faces of consecutive frames."""
-        points = np.empty((len(rows), 68, 2), np.float32)
-        for frame in np.unique(rows.row_frame):
-            chosen = rows.row_frame == frame
-            points[chosen] = self._predictor.predict(rows.frames.data[frame], rows.boxes[chosen])
-        self._gathered.add(rows, points)
+        self._gathered.add(rows, predict_rows(self._predictor, rows))
 
     def take(self, track: Track) -> tuple[np.ndarray, np.ndarray]:
         """Return a person's landmarks, float32 (L, 68, 2), and times, float64 (L,), once."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -15,20 +15,15 @@ import numpy as np
 import torch
 
 from emotemporal import __version__
-from emotemporal.checkpoint import (
-    Checkpoint,
-    build_classifier,
-    choose_labels,
-    default_checkpoint,
-    load_checkpoint,
-)
+from emotemporal.checkpoint import Checkpoint, default_checkpoint, load_checkpoint
 from emotemporal.errors import CheckpointError, UsageError
 from emotemporal.faces.align import align_faces
 from emotemporal.faces.detector import FaceDetector, MtcnnDetector
 from emotemporal.faces.tracker import FaceTracker
 from emotemporal.labelling.aggregation import aggregate_sum, aggregate_vote, result_from_probs
-from emotemporal.labelling.smoothing import Smoothing, smooth_probs
+from emotemporal.labelling.smoothing import Smoothing, fill_gaps, smooth_probs
 from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
+from emotemporal.networks import build_classifier, build_landmark_finder, choose_labels
 from emotemporal.report.canvas import RgbCanvas, YuvCanvas
 from emotemporal.report.overlay import OverlayRenderer
 from emotemporal.runtime import (
@@ -47,7 +42,7 @@ from emotemporal.structures import (
     Track,
     VideoAnalysis,
 )
-from emotemporal.video.planes import NotPlain, plain_frames, planes_to_draw_on
+from emotemporal.video.planes import NotPlain, plain_frames
 from emotemporal.video.reader import VideoReader
 from emotemporal.video.writer import VideoWriter, write_picture
 
@@ -140,7 +135,8 @@ class EmotionPipeline:
             `binary` (happy or sad); None for the checkpoint's own. Probabilities are merged after
             calibration and the head, before aggregation and smoothing.
     Raises:
-        UsageError: the checkpoint cannot tell those labels.
+        UsageError: the checkpoint cannot tell those labels, or its head needs landmarks, and the extra
+            `emotemporal[landmarks]` is not installed.
     """
 
     def __init__(
@@ -152,7 +148,7 @@ class EmotionPipeline:
         labels: str | None = None,
         backend: BackendChoice = "auto",
     ) -> None:
-        source, self._label_map = choose_labels(checkpoint, labels)
+        source, self.label_map = choose_labels(checkpoint, labels)
         self.checkpoint = checkpoint
         self.label_set = labels or source
         self.device = torch.device(device)
@@ -174,6 +170,9 @@ class EmotionPipeline:
                 "a video gives five; use a checkpoint trained with backbone.landmarks 0 or 5"
             )
         self.detector = MtcnnDetector(self.device, backend=self.backend) if detector is None else detector
+        self._find_landmarks: Callable[[FaceRows], np.ndarray] | None = None
+        if self.classifier.head is not None and self.classifier.head.spec.sees_geometry:
+            self._find_landmarks = build_landmark_finder(checkpoint)
 
     @classmethod
     def load(
@@ -202,7 +201,7 @@ class EmotionPipeline:
     @property
     def labels(self) -> tuple[str, ...]:
         """The emotions of every result, in the order of its probabilities."""
-        return self._label_map.target
+        return self.label_map.target
 
     def analyze(
         self,
@@ -233,7 +232,7 @@ class EmotionPipeline:
             raise UsageError(f"frame labels of the head: {self.checkpoint.path} has none, use network")
         header = self.checkpoint.header
         tracker = FaceTracker(self.detector)
-        evidence = PerPerson()
+        evidence, landmarks = PerPerson(), PerPerson()
         frame_index, pts_seconds = [], []
         # OpenVINO's networks bring their own threads.
         with one_torch_thread() if self.backend == "openvino" else nullcontext():
@@ -245,6 +244,8 @@ class EmotionPipeline:
                     if len(crops) == 0:
                         continue
                     on_faces(rows)
+                    if self._find_landmarks is not None:
+                        landmarks.add(rows, self._find_landmarks(rows))
                     # Without the pictures, which would stay in memory.
                     classified.submit(SeenFaces(rows.frame_index, rows.track_id), crops, rows.landmarks)
                     for seen, found in classified.results(max_left=_CROPS_AHEAD):
@@ -255,7 +256,13 @@ class EmotionPipeline:
             tracks = tracker.tracks()
             # Each person's evidence is let go once their timeline is made.
             timelines = [
-                self._timeline(track, FrameEvidence(*evidence.take(track)), smooth, frame_labels)
+                self._timeline(
+                    track,
+                    FrameEvidence(*evidence.take(track)),
+                    None if self._find_landmarks is None else landmarks.take(track)[0],
+                    smooth,
+                    frame_labels,
+                )
                 for track in tracks
             ]
         if not tracks:
@@ -290,16 +297,17 @@ class EmotionPipeline:
         self,
         track: Track,
         evidence: FrameEvidence,
+        landmarks68: np.ndarray | None,
         smooth: Smoothing,
         frame_labels: FrameLabels,
     ) -> EmotionTimeline:
         seconds = track.pts_seconds[track.seen]
-        merge = self._label_map.merge_probs
+        merge = self.label_map.merge_probs
         probs = merge(np.exp(evidence.log_probs))
         clip: dict[str, ClipResult] = {}
         labelled = probs
         if self.classifier.head is not None:
-            temporal, clip_probs = self.classifier.classify_sequence(evidence, seconds)
+            temporal, clip_probs = self.classifier.classify_sequence(evidence, seconds, landmarks68)
             clip["head"] = result_from_probs(merge(clip_probs), self.labels)
             if frame_labels == "head":
                 labelled = merge(temporal)
@@ -313,20 +321,6 @@ class EmotionPipeline:
             smoothed_probs=smooth_probs(filled, track.pts_seconds, method=smooth, dwell_seconds=dwell),
             clip=clip,
         )
-
-
-def fill_gaps(probs: np.ndarray, seconds: np.ndarray, wanted_seconds: np.ndarray) -> np.ndarray:
-    """Interpolate probabilities in time to frames on which the face was not seen.
-
-    Args:
-        probs: (K, C), of the frames that were seen.
-        seconds: (K,), their times, strictly increasing.
-        wanted_seconds: (L,).
-    Returns: float32 (L, C), rows sum to 1.
-    """
-    columns = [np.interp(wanted_seconds, seconds, column) for column in probs.T]
-    filled = np.stack(columns, axis=1)
-    return (filled / filled.sum(1, keepdims=True)).astype(np.float32)
 
 
 def write_overlay(analysis: VideoAnalysis, path: str | Path, *, on_progress: Progress = _silent) -> list[str]:
@@ -358,7 +352,7 @@ def write_overlay(analysis: VideoAnalysis, path: str | Path, *, on_progress: Pro
                 for frame, index, seconds in zip(
                     batch.data, batch.frame_index, batch.pts_seconds, strict=True
                 ):
-                    renderer.draw_on(RgbCanvas(frame), int(index))  # the batch is ours alone
+                    renderer.draw_on(partial(RgbCanvas, frame), int(index))  # the batch is ours alone
                     writer.write(frame, float(seconds))
                 done += len(batch)
                 on_progress("overlay", done, len(analysis.frame_index))
@@ -379,8 +373,7 @@ def _write_on_planes(analysis: VideoAnalysis, path: str | Path, on_progress: Pro
     with VideoWriter(path, width=info.width, height=info.height, source=source, colours=colours) as writer:
         everything = chain([(first, colours)], frames)
         for index, ((frame, _), seconds) in enumerate(zip(everything, analysis.pts_seconds, strict=True)):
-            if renderer.is_marked(index):
-                renderer.draw_on(YuvCanvas(planes_to_draw_on(frame), colours), index)
+            renderer.draw_on(partial(YuvCanvas, frame, colours), index)
             writer.write_planes(frame, float(seconds))
             on_progress("overlay", index + 1, total)
     return list(writer.warnings)

@@ -12,17 +12,19 @@ from safetensors.torch import save_file
 from emotemporal.checkpoint import (
     CheckpointHeader,
     GeometryHeader,
-    build_classifier,
     default_checkpoint,
     load_checkpoint,
     load_geometry_checkpoint,
     save_checkpoint,
+    save_head,
+    with_head,
 )
 from emotemporal.errors import CheckpointError, OutputError
 from emotemporal.labels import FER7, FERPLUS8
 from emotemporal.models.backbone import build_backbone
 from emotemporal.models.specs import BackboneSpec, HeadSpec
 from emotemporal.models.temporal import TemporalHead
+from emotemporal.networks import build_classifier
 from emotemporal.structures import CropGeometry
 
 SPEC = BackboneSpec(widths=(8, 16), depths=(1, 1))
@@ -75,6 +77,12 @@ def test_each_classifier_has_its_temperature(tmp_path):
     for wrong in ("fer7", "fer9"):
         with pytest.raises(ValueError, match=f"temperatures .'{wrong}'"):
             replace(header, temperatures={wrong: 0.7})
+
+
+def test_a_head_from_before_streams_sees_appearance():
+    older = json.loads(HEADER.to_json())
+    del older["head"]["streams"]
+    assert CheckpointHeader.from_json(json.dumps(older)).head == replace(HEADER.head, streams="appearance")
 
 
 def test_a_header_from_before_the_second_temperature_still_loads(tmp_path):
@@ -193,3 +201,41 @@ def test_each_kind_is_loaded_where_it_is_needed(tmp_path, tensors):
         load_checkpoint(geometry)
     with pytest.raises(CheckpointError, match=r"a clip checkpoint, expected a geometry one"):
         load_geometry_checkpoint(clip)
+
+
+def test_a_head_alone_goes_back_on_its_frame_network(tmp_path, tensors):
+    frame_path, head_path = tmp_path / "frame.safetensors", tmp_path / "head.safetensors"
+    backbone = {name: value for name, value in tensors.items() if name.startswith("backbone.")}
+    frame_header = replace(HEADER, kind="frame", head=None, trained_labels=(), licence="frames")
+    save_checkpoint(frame_path, frame_header, backbone)
+    frame = load_checkpoint(frame_path)
+    header = replace(HEADER, training={"frame_network": {"sha256": frame.sha256}})
+    save_checkpoint(tmp_path / "clip.safetensors", header, tensors)
+    save_head(head_path, header, tensors)
+    assert head_path.stat().st_size < frame_path.stat().st_size
+    clip = load_checkpoint(tmp_path / "clip.safetensors")
+    other = replace(clip, tensors={n: v * 0 if n.startswith("head.") else v for n, v in clip.tensors.items()})
+    for base in (frame, other):
+        joined = with_head(base, head_path)
+        assert joined.header.head == HEADER.head
+        assert joined.tensors.keys() == clip.tensors.keys()
+        assert all(torch.equal(joined.tensors[name], value) for name, value in clip.tensors.items())
+        assert build_classifier(joined).head is not None
+
+
+def test_a_head_of_another_frame_network_is_refused(tmp_path, tensors):
+    path, head_path = tmp_path / "clip.safetensors", tmp_path / "head.safetensors"
+    save_checkpoint(path, replace(HEADER, training={"frame_network": {"sha256": "a" * 64}}), tensors)
+    save_head(head_path, replace(HEADER, training={"frame_network": {"sha256": "b" * 64}}), tensors)
+    with pytest.raises(
+        CheckpointError, match=r"belongs to the frame network bbbbbbbbbbbb, .* has aaaaaaaaaaaa"
+    ):
+        with_head(load_checkpoint(path), head_path)
+    save_checkpoint(path, HEADER, tensors)
+    save_head(head_path, HEADER, tensors)
+    with pytest.raises(CheckpointError, match=r"frame network unknown, .* has an unknown one"):
+        with_head(load_checkpoint(path), head_path)
+    with pytest.raises(CheckpointError, match="a clip checkpoint, expected a head one"):
+        with_head(load_checkpoint(path), path)
+    with pytest.raises(CheckpointError, match="a head checkpoint, expected a frame or clip one"):
+        load_checkpoint(head_path)

@@ -14,10 +14,10 @@ import torch
 
 from emotemporal.datasets.clips import ClipItem
 from emotemporal.datasets.crops import CropStore
-from emotemporal.datasets.manifest import read_manifest
+from emotemporal.datasets.manifest import read_table
 from emotemporal.errors import OutputError
 from emotemporal.extraction import extract_faces, most_prominent
-from emotemporal.structures import CropGeometry, Track
+from emotemporal.structures import CropGeometry, CropSequence, Track
 
 GEOMETRY = CropGeometry(side_px=16)
 
@@ -25,9 +25,10 @@ GEOMETRY = CropGeometry(side_px=16)
 # run must be importable in them.
 PROGRAM = """
 import os, sys, time
+from pathlib import Path
 import numpy as np
 from emotemporal.datasets.crops import CropStore
-from emotemporal.datasets.manifest import read_manifest
+from emotemporal.datasets.manifest import read_table
 from emotemporal.extraction import extract_faces
 from emotemporal.structures import CropGeometry, Detections
 
@@ -65,7 +66,7 @@ if __name__ == "__main__":
     manifest, folder = sys.argv[1:]
     store = CropStore.create(folder, CropGeometry(side_px=16), {})
     extract_faces(
-        read_manifest(manifest), store, BrightSquare, workers=2,
+        read_table(Path(manifest)).items, store, BrightSquare, workers=2,
         on_progress=lambda stage, done, total: print(done, flush=True),
         on_failure=lambda item, reason: print(reason, flush=True),
     )
@@ -113,8 +114,26 @@ def mixed(tmp_path):
     return make_items(tmp_path, "green", "broken", "black", "one", "usual")
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (*folder.glob("clips/*"), *folder.glob("*.csv"))}
+def contents(folder: Path) -> dict[str, object]:
+    """Return the tables of a store, and what it says of each clip."""
+    store = CropStore.open(folder)
+    found: dict[str, object] = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
+    for row in store.read_index():
+        clip = store.read(row.clip_id)
+        crops = clip.crops
+        found[row.clip_id] = (clip.num_frames, clip.num_people) + (
+            () if crops is None else (crops.track_id, *(a.tobytes() for a in arrays_of(crops)))
+        )
+    return found
+
+
+def arrays_of(crops: CropSequence) -> list[np.ndarray]:
+    arrays = (crops.frame_index, crops.pts_seconds, crops.crops, crops.landmarks68)
+    return [array for array in arrays if array is not None]
+
+
+def shards_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "shards").iterdir()}
 
 
 def test_a_bad_video_does_not_stop_the_others(mixed, bright_square, tmp_path):
@@ -157,14 +176,47 @@ def test_a_damaged_clip_is_extracted_again_and_a_whole_one_is_not(bright_square,
     store = CropStore.create(tmp_path / "store", GEOMETRY, {})
     extract_faces(items, store, bright_square)
     before = contents(store.folder)
-    damaged, whole = (store.folder / "clips" / f"{name}.npz" for name in ("a", "b"))
-    damaged.write_bytes(before["a.npz"][:-100])
-    kept = whole.stat().st_mtime_ns
+    shards = shards_of(store.folder)
+    place = shards["0000.bin"].index(store.read("a").crops.crops[2].tobytes())
+    damaged = bytearray(shards["0000.bin"])
+    damaged[place] ^= 1
+    (store.folder / "shards" / "0000.bin").write_bytes(damaged)
     progress = []
-    extract_faces(items, store, bright_square, on_progress=lambda *values: progress.append(values[1]))
+    again = CropStore.create(store.folder, GEOMETRY, {})
+    extract_faces(items, again, bright_square, on_progress=lambda *values: progress.append(values[1]))
     assert progress == [1, 2]
     assert contents(store.folder) == before
-    assert whole.stat().st_mtime_ns == kept
+    # Only the damaged one has been added.
+    found = shards_of(store.folder)
+    assert set(found) == {*shards, "0001.bin", "0001.journal"}
+    assert found["0001.journal"].count(b"\n") == 1
+    assert found["0000.journal"] == shards["0000.journal"]
+
+
+class BoxCorners:
+    """Puts all points into the corner of a face's box that lies to its upper left."""
+
+    def predict(self, image, boxes):
+        assert image.shape == (96, 128, 3)
+        return np.repeat(boxes[:, None, :2], 68, axis=1)
+
+
+def test_landmarks_are_those_of_the_frames_that_were_seen(mixed, bright_square, tmp_path, monkeypatch):
+    monkeypatch.setattr("emotemporal.extraction.LandmarkPredictor", BoxCorners)
+    plain = CropStore.create(tmp_path / "plain", GEOMETRY, {})
+    store = CropStore.create(tmp_path / "store", GEOMETRY, {}, landmarks68=True)
+    for target in (plain, store):
+        extract_faces(mixed, target, bright_square)
+    assert store.read("black").crops is None
+    for name, length in (("usual", 6), ("one", 1)):
+        crops, expected = store.read(name).crops, plain.read(name).crops
+        # The square moves by a pixel from frame to frame.
+        np.testing.assert_allclose(crops.landmarks68[:, 0], [(30 + i, 20) for i in range(length)], atol=2)
+        assert np.ptp(crops.landmarks68[:, :, 0]) == length - 1
+        assert np.all(np.ptp(crops.landmarks68, axis=1) == 0)
+        for mine, theirs in zip(arrays_of(crops), arrays_of(expected), strict=False):
+            np.testing.assert_array_equal(mine, theirs)
+        assert expected.landmarks68 is None
 
 
 def test_a_full_disk_stops_everything(bright_square, tmp_path, monkeypatch):
@@ -190,7 +242,7 @@ def test_several_workers_lose_nothing_to_a_dead_one_nor_to_a_kill(bright_square,
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("path,label,subject\n" + "".join(f"{i.path.name},happy,{i.subject}\n" for i in items))
     alone = CropStore.create(tmp_path / "alone", GEOMETRY, {})
-    extract_faces(read_manifest(manifest), alone, bright_square)
+    extract_faces(read_table(manifest).items, alone, bright_square)
 
     store = tmp_path / "killed"
     with subprocess.Popen(
@@ -208,19 +260,26 @@ def test_several_workers_lose_nothing_to_a_dead_one_nor_to_a_kill(bright_square,
     (death,) = [line for line in printed if not line.isdecimal()]
     assert death.endswith("green.mp4: a process for it ended with exit code 9")
     assert [line for line in printed if line.isdecimal()] == ["0", "1", "2", "3"]
-    (store / "clips" / f".emotemporal-{process.pid}-0a.part.npz").write_text("half")
-    done = {path: path.stat().st_mtime_ns for path in store.glob("clips/[a-e].npz")}
+    before = shards_of(store)
+    killed = CropStore.create(store, GEOMETRY, {})
+    done = [item for item in items if killed.has(item)]
     assert 2 <= len(done) < 5
     assert not (store / "index.csv").exists()
 
     again = CropStore.create(store, GEOMETRY, {})
     progress = []
     extract_faces(
-        read_manifest(manifest), again, bright_square, on_progress=lambda *values: progress.append(values[1])
+        read_table(manifest).items,
+        again,
+        bright_square,
+        on_progress=lambda *values: progress.append(values[1]),
     )
     assert progress == list(range(len(done), 7))
     assert contents(store) == contents(alone.folder)
-    assert {path: path.stat().st_mtime_ns for path in done} == done
+    # What was done is not done again; the green one fails in either run.
+    after = shards_of(store)
+    assert {name: after[name] for name in before} == before
+    assert sum(data.count(b"\n") for name, data in after.items() if name.endswith(".journal")) == 5
 
 
 def make_track(track_id: int, side: float, length: int) -> Track:

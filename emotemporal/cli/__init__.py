@@ -7,6 +7,7 @@ from importlib import import_module
 # Command -> what it does; the module of the same name has its `main`.
 COMMANDS = {
     "predict-clip": "label every person in videos",
+    "live": "label every person in front of a camera",
     "extract-faces": "cut tracked faces out of labelled videos, for training",
     "train-frame": "train a frame network on FER2013",
     "train-clip": "train a temporal head on extracted faces",

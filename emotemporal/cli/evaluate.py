@@ -4,6 +4,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
     from emotemporal.checkpoint import Checkpoint
     from emotemporal.datasets.crops import CropStore
     from emotemporal.datasets.sequences import ClipSequence
-    from emotemporal.training.evaluation import FramePrediction
+    from emotemporal.report.evaluation import Beliefs
+    from emotemporal.training.evaluation import ClipPrediction
 
 _OF_FACES = ("fer2013", "ferplus")
+# Flags that say how a checkpoint is measured.
+_OF_CHECKPOINTS = ("checkpoint", "data", "protocol", "labels", "split", "flip", "skip-bad", "landmark-cache")
 
 
 def _parser() -> ArgumentParser:
@@ -30,9 +34,15 @@ def _parser() -> ArgumentParser:
         "Measure a checkpoint: its frame network on FER2013, or all of it on labelled clips. "
         "A clip in which no face is found counts as an error.",
     )
-    parser.add_argument("--checkpoint", type=str, required=True)
+    parser.add_argument("--checkpoint", type=str)
+    parser.add_argument("--data", type=str, help="FER2013 csv; or a crop store, manifest or folder of clips")
     parser.add_argument(
-        "--data", type=str, required=True, help="FER2013 csv; or a crop store, manifest or folder of clips"
+        "--cross-validation",
+        type=str,
+        nargs="+",
+        metavar="RUN_FOLDER",
+        help="instead of checkpoint and data: what train-clip measured on people held out; several folders "
+        "of runs that differ in run.seed give means over seeds",
     )
     parser.add_argument(
         "--protocol",
@@ -58,42 +68,71 @@ def _parser() -> ArgumentParser:
         type=str,
         help="folder that keeps faces' landmarks, for networks that see them",
     )
-    parser.add_argument("--predictions", type=str, help="csv to write with one row for each clip")
     parser.add_argument(
-        "--figures",
+        "--report",
         type=str,
-        help="folder for pictures: confusion; for faces also reliability, risk-coverage",
+        metavar="DIR",
+        help="folder to write report.md, report.json, pictures of confusion and calibration, and of clips "
+        "predictions.csv",
     )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
     return parser
 
 
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    document: dict[str, Any]
+    beliefs: "Beliefs"
+    tables: "dict[str, list[ClipPrediction]]" = field(default_factory=dict)
+    """Name of a csv -> its rows."""
+
+
 @guarded
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
-
-    from emotemporal.checkpoint import load_checkpoint
-
-    checkpoint = load_checkpoint(options.checkpoint)
-    data = Path(options.data)
-    protocol = _protocol_of(data, options)
-    document: dict[str, Any] = {
-        "protocol": protocol,
-        "checkpoint": checkpoint.identity(),
-        "data": str(data),
-    }
-    label_set = "fer7" if options.labels == "fer2013" else options.labels
-    if protocol not in _OF_FACES:
-        document |= _evaluate_clips(checkpoint, data, label_set, options, protocol)
-    else:
-        label_set = "ferplus" if protocol == "ferplus" else label_set
-        document |= _evaluate_faces(checkpoint, data, label_set, options)
+    measured = _evaluate_runs(options) if options.cross_validation else _evaluate_checkpoint(options)
+    document = measured.document
+    if options.report:
+        _write_report(Path(options.report), measured)
     if options.json:
         print(json.dumps(document))
     else:
         _print_report(document)
     return EXIT_OK
+
+
+def _evaluate_runs(options: Any) -> _Measured:
+    from emotemporal.training.cross_validation import measure_cross_validation, read_cross_validation
+
+    given = [name for name in _OF_CHECKPOINTS if getattr(options, name.replace("-", "_"))]
+    if given:
+        raise UsageError(f"--{given[0]} does not go with --cross-validation, whose predictions are made")
+    runs = [read_cross_validation(folder) for folder in options.cross_validation]
+    document = {"split": "held out", "num_left_out": 0, **measure_cross_validation(runs)}
+    predictions = [prediction for run in runs for prediction in run.predictions]
+    names = ["predictions.csv"] if len(runs) == 1 else [f"predictions_seed{run.seed}.csv" for run in runs]
+    tables = {name: run.predictions for name, run in zip(names, runs, strict=True)}
+    return _Measured(document, _beliefs(predictions, document), tables)
+
+
+def _evaluate_checkpoint(options: Any) -> _Measured:
+    from emotemporal.checkpoint import load_checkpoint
+
+    for name in ("checkpoint", "data"):
+        if getattr(options, name) is None:
+            raise UsageError(f"--{name} is missing; give --checkpoint and --data, or --cross-validation")
+    checkpoint = load_checkpoint(options.checkpoint)
+    data = Path(options.data)
+    protocol = _protocol_of(data, options)
+    label_set = "fer7" if options.labels == "fer2013" else options.labels
+    if protocol not in _OF_FACES:
+        measured = _evaluate_clips(checkpoint, data, label_set, options, protocol)
+    else:
+        label_set = "ferplus" if protocol == "ferplus" else label_set
+        measured = _evaluate_faces(checkpoint, data, label_set, options)
+    facts = {"protocol": protocol, "checkpoint": checkpoint.identity(), "data": str(data)}
+    return replace(measured, document=facts | measured.document)
 
 
 def _protocol_of(data: Path, options: Any) -> str:
@@ -107,14 +146,10 @@ def _protocol_of(data: Path, options: Any) -> str:
         raise UsageError(f"--labels {options.labels} does not go with --protocol {protocol}")
     if protocol not in _OF_FACES and options.flip:
         raise UsageError("--flip is for FER2013's faces, not for clips")
-    if protocol in _OF_FACES and options.predictions:
-        raise UsageError("--predictions is for clips, not for FER2013's faces")
     return protocol
 
 
-def _evaluate_faces(
-    checkpoint: "Checkpoint", data: Path, label_set: str | None, options: Any
-) -> dict[str, Any]:
+def _evaluate_faces(checkpoint: "Checkpoint", data: Path, label_set: str | None, options: Any) -> _Measured:
     from emotemporal.datasets.fer2013 import read_fer2013
     from emotemporal.runtime import choose_device
     from emotemporal.training.evaluation import predict_frames
@@ -135,22 +170,20 @@ def _evaluate_faces(
     )
     found = predicted.metrics()
     label_set = label_set or checkpoint.header.main_classifier
-    if options.figures:
-        title = f"{label_set}, {split}: {found['num']} faces, accuracy {found['accuracy']:.1%}"
-        _write_face_figures(Path(options.figures), predicted, title)
     how = {"split": split, "flip": options.flip, "label_set": label_set}
-    return {**how, "num_skipped": len(faces.skipped), **found}
+    document = {**how, "num_skipped": len(faces.skipped), **found}
+    return _Measured(document, {"frames": (predicted.probs, predicted.labels)})
 
 
 def _evaluate_clips(
     checkpoint: "Checkpoint", data: Path, label_set: str | None, options: Any, protocol: str
-) -> dict[str, Any]:
-    from emotemporal.checkpoint import build_classifier, choose_labels
+) -> _Measured:
     from emotemporal.datasets.sequences import load_sequences
     from emotemporal.datasets.splits import split_clips
     from emotemporal.labelling.aggregation import AGGREGATIONS
+    from emotemporal.networks import build_classifier, choose_labels
     from emotemporal.runtime import choose_device
-    from emotemporal.training.evaluation import clip_report, fold_report, predict_clips, write_predictions
+    from emotemporal.training.evaluation import clip_report, fold_report, predict_clips
 
     source, label_map = choose_labels(checkpoint, label_set)
     classifier = build_classifier(checkpoint, classifier=source, device=choose_device(options.device))
@@ -163,7 +196,8 @@ def _evaluate_clips(
     # Only a set that was asked for leaves clips out: without, a label the network does not know is an error.
     emotions = label_map.target if label_set else ()
     with tempfile.TemporaryDirectory() as temporary:
-        store = _open_or_extract(checkpoint, data, Path(temporary), options.device)
+        sees_geometry = classifier.head is not None and classifier.head.spec.sees_geometry
+        store = _open_or_extract(checkpoint, data, Path(temporary), options.device, landmarks68=sees_geometry)
         clips = load_sequences(store, classifier, splits=splits, emotions=emotions, on_line=_warn)
         num_all = sum(not splits or row.split in splits for row in store.read_index())
     num_left_out = num_all - len(clips)
@@ -173,12 +207,8 @@ def _evaluate_clips(
         clips = [clip for part in held_out.values() for clip in part]
     num_trained = _num_trained_on(checkpoint, clips, protocol)
     predictions = predict_clips(classifier, clips, label_map=label_map)
-    if options.predictions:
-        write_predictions(options.predictions, predictions, label_map.target)
     aggregations = AGGREGATIONS if classifier.head is not None else ("sum", "vote")
     report = clip_report(predictions, label_map.target, aggregations)
-    if options.figures:
-        _write_clip_figures(Path(options.figures), report)
     document = {
         "split": options.split or ("validation" if protocol == "train-validation" else "all"),
         "label_set": label_set or source,
@@ -191,7 +221,7 @@ def _evaluate_clips(
     if len(held_out) > 1:
         parts = {name: [clip.clip_id for clip in part] for name, part in held_out.items()}
         document["folds"] = fold_report(predictions, parts, aggregations)
-    return document
+    return _Measured(document, _beliefs(predictions, document), {"predictions.csv": predictions})
 
 
 def _warn(line: str) -> None:
@@ -225,87 +255,67 @@ def _num_trained_on(checkpoint: "Checkpoint", clips: "list[ClipSequence]", proto
     return num
 
 
-def _write_face_figures(folder: Path, predicted: "FramePrediction", title: str) -> None:
-    from emotemporal.labelling.calibration import risk_coverage
-    from emotemporal.report.plots import plot_confusion, plot_reliability, plot_risk_coverage, save_figure
-
-    found = predicted.metrics()
-    save_figure(plot_confusion(found["confusion"], predicted.names, title=title), folder / "confusion.png")
-    reliability = plot_reliability(predicted.probs, predicted.labels, title=title)
-    save_figure(reliability, folder / "reliability.png")
-    curve = risk_coverage(predicted.probs, predicted.labels)
-    save_figure(plot_risk_coverage({"by confidence": curve}, title=title), folder / "risk_coverage.png")
-
-
-def _write_clip_figures(folder: Path, report: dict[str, Any]) -> None:
-    from emotemporal.report.plots import plot_confusion, save_figure
-
-    for name, found in report["aggregations"].items():
-        title = f"{name}: {report['num']} clips, accuracy {found['accuracy']:.1%}"
-        if found["num_without_prediction"]:
-            # They stand in no column of the matrix, but count as errors.
-            title += f"\n{found['num_without_prediction']} clips without a face are not shown"
-        figure = plot_confusion(found["confusion"], found["labels"], title=title)
-        save_figure(figure, folder / f"confusion_{name}.png")
-
-
-def _open_or_extract(checkpoint: "Checkpoint", data: Path, temporary: Path, device: str) -> "CropStore":
+def _open_or_extract(
+    checkpoint: "Checkpoint", data: Path, temporary: Path, device: str, *, landmarks68: bool
+) -> "CropStore":
     from emotemporal.datasets.crops import CropStore
     from emotemporal.datasets.registry import read_clips
     from emotemporal.errors import VideoError
     from emotemporal.extraction import extract_faces
     from emotemporal.faces.detector import MtcnnDetector
-    from emotemporal.runtime import choose_device
+    from emotemporal.runtime import choose_backend, choose_device
 
     geometry = checkpoint.header.geometry
     if (data / "store.json").is_file():
         store = CropStore.open(data)
         store.require_geometry(geometry)
+        if landmarks68:
+            store.require_landmarks68()
         return store
     found = read_clips(data, merge_calm="calm" not in checkpoint.header.labels)
     for note in found.notes:
         print(note, file=sys.stderr)
-    store = CropStore.create(temporary / "store", geometry, {})
+    store = CropStore.create(temporary / "store", geometry, {}, landmarks68=landmarks68)
 
     def on_failure(item: Any, reason: str) -> None:
         # An evaluation that leaves out what it cannot read would flatter the checkpoint.
         raise VideoError(reason)
 
-    make_detector = partial(MtcnnDetector, device=choose_device(device).type)
+    chosen = choose_device(device)
+    make_detector = partial(MtcnnDetector, device=chosen.type, backend=choose_backend("auto", chosen))
     extract_faces(found.items, store, make_detector, on_failure=on_failure)
     return store
 
 
-def _print_report(document: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _beliefs(predictions: "Sequence[ClipPrediction]", document: dict[str, Any]) -> "Beliefs":
+    """Gather probabilities and truth of the clips that show a face, for each aggregation."""
+    import numpy as np
 
     from emotemporal.labelling.aggregation import AGGREGATIONS
 
-    console = Console(soft_wrap=True)
-    facts = [document["protocol"], document["split"], document["label_set"], f"{document['num']} items"]
-    if document["num_left_out"]:
-        facts.append(f"{document['num_left_out']} left out")
-    console.print(" · ".join(facts), highlight=False)
-    columns = {name: document[name] for name in AGGREGATIONS if name in document} or {"frames": document}
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("")
-    for name in columns:
-        table.add_column(name, justify="right")
-    for key in ("accuracy", "uar", "macro_f1", "ece"):
-        values = [found[key] for found in columns.values()]
-        table.add_row(key, *("–" if value is None else f"{value:.4f}" for value in values))
-    for emotion in document["labels"]:
-        recalls = [found["per_class_recall"][emotion] for found in columns.values()]
-        table.add_row(f"recall {emotion}", *("–" if r is None else f"{r:.3f}" for r in recalls))
-    console.print(table)
-    for name, found in columns.items():
-        if found.get("interval"):
-            low, high = found["interval"]
-            console.print(f"{name}: 95 % interval of the accuracy {low:.3f} to {high:.3f}", highlight=False)
-    for name, found in document.get("folds", {}).items():
-        mean, spread, num = found["mean"], found["deviation"], len(found["accuracy"])
-        console.print(f"{name}: {num} folds, accuracy {mean:.3f} ± {spread:.3f}", highlight=False)
-    missing = next(iter(columns.values()))["num_without_prediction"]
-    if missing:
-        print(f"{missing} clips without a face count as errors", file=sys.stderr)
+    beliefs = {}
+    for name in (name for name in AGGREGATIONS if name in document):
+        said = [prediction for prediction in predictions if name in prediction.probs]
+        probs = np.reshape([prediction.probs[name] for prediction in said], (-1, len(document["labels"])))
+        beliefs[name] = probs, np.array([prediction.label for prediction in said], dtype=np.int64)
+    return beliefs
+
+
+def _write_report(folder: Path, measured: _Measured) -> None:
+    from emotemporal.report.evaluation import write_evaluation
+    from emotemporal.training.evaluation import write_predictions
+
+    write_evaluation(folder, measured.document, measured.beliefs)
+    for name, predictions in measured.tables.items():
+        write_predictions(folder / name, predictions, measured.document["labels"])
+
+
+def _print_report(document: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from emotemporal.report.evaluation import print_evaluation
+
+    print_evaluation(document, Console(soft_wrap=True))
+    missing = next((document[name] for name in ("head", "sum") if name in document), document)
+    if missing["num_without_prediction"]:
+        print(f"{missing['num_without_prediction']} clips without a face count as errors", file=sys.stderr)

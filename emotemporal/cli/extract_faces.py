@@ -44,6 +44,11 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--workers", type=int, default=1, help="processes; the crops do not depend on it")
     parser.add_argument("--side", type=int, default=48, help="of the crops, in pixels")
     parser.add_argument(
+        "--landmarks68",
+        action="store_true",
+        help="also keep 68 landmarks of each face; needs the extra emotemporal[landmarks]",
+    )
+    parser.add_argument(
         "--embeddings",
         type=str,
         metavar="CHECKPOINT",
@@ -59,15 +64,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from rich.console import Console
 
-    from emotemporal.checkpoint import build_classifier, load_checkpoint
+    from emotemporal.checkpoint import load_checkpoint
     from emotemporal.datasets.crops import CropStore
     from emotemporal.datasets.evidence import clip_evidence
     from emotemporal.datasets.registry import describe, read_clips
     from emotemporal.errors import UsageError
     from emotemporal.extraction import extract_faces
     from emotemporal.faces.detector import MtcnnDetector
+    from emotemporal.faces.landmarks import LandmarkPredictor
+    from emotemporal.networks import build_classifier
     from emotemporal.pipeline import versions
-    from emotemporal.runtime import choose_device
+    from emotemporal.runtime import choose_backend, choose_device
     from emotemporal.structures import CropGeometry
 
     if options.workers < 1:
@@ -87,13 +94,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(line, file=sys.stderr)
     # Before hours of extraction, not after them.
     frame = load_checkpoint(options.embeddings, kind="frame") if options.embeddings else None
-    provenance = {"detector": "mtcnn", "emotemporal": versions()["emotemporal"]}
+    device = choose_device(options.device)
+    backend = choose_backend("auto", device)
+    provenance = {"detector": "mtcnn", "backend": backend, "emotemporal": versions()["emotemporal"]}
     if frame is not None and frame.header.geometry != geometry:
         raise UsageError(
             f"--embeddings {options.embeddings}: sees crops of side {frame.header.geometry.side_px} and its "
             f"own template, not these of side {geometry.side_px}; choose another --side or checkpoint"
         )
-    store = CropStore.create(options.output, geometry, provenance)
+    if options.landmarks68:
+        # That it is installed is known by making one.
+        LandmarkPredictor()
+    store = CropStore.create(options.output, geometry, provenance, landmarks68=options.landmarks68)
 
     with progress_bar(str(options.data)) as draw:
         resumed = False
@@ -111,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         extraction = extract_faces(
             found.items,
             store,
-            partial(MtcnnDetector, device=choose_device(options.device).type),
+            partial(MtcnnDetector, device=device.type, backend=backend),
             workers=options.workers,
             on_progress=on_progress,
             on_failure=on_failure,
@@ -119,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if frame is not None:
             clip_evidence(
                 store,
-                build_classifier(frame, device=choose_device(options.device)),
+                build_classifier(frame, device=device),
                 [row.clip_id for row in extraction.rows],
                 keep=True,
                 on_line=lambda line: print(line, file=sys.stderr),

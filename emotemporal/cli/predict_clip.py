@@ -113,6 +113,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         raise UsageError(f"{flag} head: {pipeline.checkpoint.path} is a frame network, use {others}")
 
+    head = pipeline.classifier.head
+    if head is not None and head.spec.sees_geometry:
+        # Landmarks are not free for every use.
+        print(f"licence of --checkpoint: {pipeline.checkpoint.header.licence}", file=sys.stderr)
     analyze = _with_geometry(pipeline, options) if options.geometry else pipeline.analyze
 
     documents = []

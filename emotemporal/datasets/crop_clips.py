@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from emotemporal.datasets.crops import CropStore
-from emotemporal.errors import DataError
-from emotemporal.labels import counts_as
 from emotemporal.structures import CropSequence
 
 
@@ -28,29 +26,26 @@ class CropClip:
 def load_crop_clips(
     store: CropStore, emotions: Sequence[str], *, subjects: Sequence[str] = ()
 ) -> list[CropClip]:
-    """Read a store's clips into memory.
+    """Return a store's clips; their crops are views of its files, each compared once with its checksum.
 
     Args:
         store: finished.
         emotions: what the labels must be or count as.
         subjects: only these people; empty means all.
     Raises:
-        DataError: a label is none of the emotions, or no clip is left.
+        DataError: a label is none of the emotions, no clip is left, or one is damaged.
     """
-    found = []
-    for row in store.read_index():
-        if subjects and row.subject not in subjects:
-            continue
-        emotion = counts_as(row.label, emotions)
-        if emotion is None:
-            raise DataError(
-                f"{store.folder}: clip {row.clip_id} shows '{row.label}', expected {', '.join(emotions)}"
-            )
-        crops = store.read(row.clip_id).crops
-        found.append(CropClip(row.clip_id, emotion, row.subject, row.split, row.source, crops))
-    if not found:
-        raise DataError(f"{store.folder}: no clips" + (f" of {', '.join(subjects)}" if subjects else ""))
-    return found
+    return [
+        CropClip(
+            clip_id=row.clip_id,
+            emotion=emotion,
+            subject=row.subject,
+            split=row.split,
+            source=row.source,
+            crops=store.read(row.clip_id).crops,
+        )
+        for row, emotion in store.choose_rows(emotions, subjects=subjects)
+    ]
 
 
 def spread_frames(pts_seconds: np.ndarray, phase: np.ndarray) -> np.ndarray:

@@ -1,35 +1,32 @@
-"""A store of face crops on disk: one file for each clip, an index, the geometry they were cut in.
+"""A store of face crops on disk: a few files of arrays, an index, the geometry they were cut in.
 
-    store.json            format version, crop geometry, what made it
+    store.json            format version, crop geometry, whether landmarks are kept, what made it
     index.csv             one row for each clip: label, subject, split, source, what was found, and what else
                           the data set says of it, in columns of its names
     extraction.csv        one row for each video that was to be extracted, failures with their reason
-    clips/<clip_id>.npz   crops, frame_index, pts_seconds, track_id
+    shards/               crops, frame_index, pts_seconds and landmarks68 of all clips: see `datasets.shards`
     evidence/             what frame networks say of them, where that is kept: see `datasets.evidence`
 
-Files appear whole or not at all, so an interrupted extraction goes on where it stopped. Crops are not
-compressed: that would save a quarter of the room, and reading them would take ten times as long.
+An interrupted extraction goes on where it stopped, and several may run at once. Crops are not compressed, so
+that reading is mapping a file and any frames of a clip can be read without the others.
 """
 
-import csv
 import hashlib
 import json
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from emotemporal.datasets.clips import ClipItem
+from emotemporal.datasets.crop_index import IndexRow, read_index, write_index
+from emotemporal.datasets.shards import Record, ShardFolder
 from emotemporal.errors import DataError, OutputError
-from emotemporal.files import remove_abandoned, replacing, save_json
+from emotemporal.files import remove_abandoned, save_json
+from emotemporal.labels import counts_as
 from emotemporal.structures import CropGeometry, CropSequence
 
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,63 +41,46 @@ class StoredClip:
     """None where no face was found."""
 
 
-@dataclass(frozen=True)
-class IndexRow:
-    """One line of the index."""
-
-    clip_id: str
-    path: str
-    label: str
-    subject: str
-    split: str
-    num_frames: int
-    num_seen: int
-    """Frames on which the face was seen."""
-    num_people: int
-    source: str = ""
-    """The take or film it comes from."""
-    fields: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """What else the data set says of it, by name."""
-
-
-# `fields` has columns of its own names.
-_COLUMNS = tuple(column.name for column in fields(IndexRow) if column.name != "fields")
-# File names need not be text; they come back as they were.
-_UNDECODABLE = "surrogateescape"
-_COUNTS = ("num_frames", "num_seen", "num_people")
-UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    EOFError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""All that NumPy and zipfile raise on files that were cut off, overwritten or changed by a bit."""
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError)
 
 
 class CropStore:
     """A folder of face crops; see the module's text for its layout."""
 
-    def __init__(self, folder: Path, geometry: CropGeometry, provenance: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, geometry: CropGeometry, provenance: Mapping[str, Any], landmarks68: bool
+    ) -> None:
         self.folder = folder
         self.geometry = geometry
         self.provenance = provenance
+        self.landmarks68 = landmarks68
+        self._shards = ShardFolder(folder / "shards")
 
     @classmethod
-    def create(cls, folder: str | Path, geometry: CropGeometry, provenance: Mapping[str, Any]) -> "CropStore":
+    def create(
+        cls,
+        folder: str | Path,
+        geometry: CropGeometry,
+        provenance: Mapping[str, Any],
+        *,
+        landmarks68: bool = False,
+    ) -> "CropStore":
         """Make a store, or open the one that is there to go on with it.
 
+        Args:
+            folder: of the store.
+            geometry: of all its crops.
+            provenance: what made them.
+            landmarks68: whether every clip brings its 68 landmarks.
         Raises:
-            DataError: the folder holds crops cut in another way.
+            DataError: the folder holds crops made in another way.
             OutputError: it cannot be written.
         """
         folder = Path(folder)
         header = {
             "format_version": _FORMAT_VERSION,
             "geometry": json.loads(json.dumps(asdict(geometry))),
+            "landmarks68": landmarks68,
             "provenance": dict(provenance),
         }
         if (folder / "store.json").exists():
@@ -111,16 +91,18 @@ class CropStore:
                 for name in sorted({*found[part], *header[part]})
                 if found[part].get(name) != header[part].get(name)
             ]
+            if found["landmarks68"] != landmarks68:
+                differing.append(f"landmarks68 {found['landmarks68']} in it, {landmarks68} now")
             if differing:
                 raise DataError(
                     f"{folder}: holds crops made in another way ({'; '.join(differing)}); choose a new folder"
                 )
         try:
-            (folder / "clips").mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             save_json(folder / "store.json", header)
         except OSError as error:
             raise OutputError(f"{folder}: cannot write the crop store ({error})") from error
-        return cls(folder, geometry, provenance)
+        return cls(folder, geometry, provenance, landmarks68)
 
     @classmethod
     def open(cls, folder: str | Path) -> "CropStore":
@@ -133,88 +115,91 @@ class CropStore:
         header = _read_header(folder)
         if not (folder / "index.csv").is_file():
             raise DataError(f"{folder}: has no index.csv; let extract_faces finish first")
-        return cls(folder, CropGeometry.from_dict(header["geometry"]), header["provenance"])
+        geometry = CropGeometry.from_dict(header["geometry"])
+        return cls(folder, geometry, header["provenance"], header["landmarks68"])
 
     def has(self, item: ClipItem) -> bool:
         """Return whether the store holds the crops of this very video, as it is now, undamaged."""
+        record = self._shards.find(item.clip_id)
         try:
-            with open_arrays(self._file(item.clip_id)) as arrays:
-                # Reading everything is what compares the checksums.
-                found = {name: arrays[name] for name in arrays.files}
-            return found["source"].tolist() == _fingerprint(item.path)
-        except UNREADABLE:
+            if record is None or record.facts["source"] != _fingerprint(item.path):
+                return False
+            for name in record.arrays:
+                self._shards.array(record, name, verify=True)
+        except _UNREADABLE:
             return False
+        return True
 
     def write(self, item: ClipItem, clip: StoredClip) -> None:
         """Keep one clip's crops, whole or not at all.
 
         Raises:
             OutputError: the disk does not take it.
+            ValueError: it lacks the landmarks that this store keeps, or brings some where it keeps none.
         """
-        arrays: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "num_frames": clip.num_frames,
             "num_people": clip.num_people,
-            "source": np.array(_fingerprint(item.path), dtype=np.int64),
+            "source": _fingerprint(item.path),
         }
+        arrays = {}
         if clip.crops is not None:
-            arrays |= {
-                "track_id": clip.crops.track_id,
-                "frame_index": clip.crops.frame_index,
-                "pts_seconds": clip.crops.pts_seconds,
-                "crops": clip.crops.crops,
-            }
-        with replacing(self._file(item.clip_id)) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **arrays)
+            if (clip.crops.landmarks68 is not None) != self.landmarks68:
+                raise ValueError(
+                    f"{item.clip_id}: landmarks68 must be there if and only if the store has them"
+                )
+            facts["track_id"] = clip.crops.track_id
+            arrays = {name: getattr(clip.crops, name) for name in self._array_names()}
+        self._shards.append(item.clip_id, facts, arrays)
 
-    def read(self, clip_id: str) -> StoredClip:
-        """Return one clip.
+    def read(self, clip_id: str, *, verify: bool = True) -> StoredClip:
+        """Return one clip; its crops are a read-only view of a file, everything else is in memory.
 
+        Args:
+            clip_id: of the index.
+            verify: compare the checksum of the crops, which reads all of them. Without, only those frames
+                are ever read that are looked at.
         Raises:
-            DataError: its file is missing or damaged.
+            DataError: it is missing or damaged.
         """
-        path = self._file(clip_id)
+        record = self._record(clip_id)
+        facts, crops = record.facts, None
         try:
-            with open_arrays(path) as arrays:
-                crops = None
-                if "crops" in arrays:
-                    crops = CropSequence(
-                        track_id=int(arrays["track_id"]),
-                        frame_index=arrays["frame_index"],
-                        pts_seconds=arrays["pts_seconds"],
-                        crops=arrays["crops"],
-                    )
-                return StoredClip(int(arrays["num_frames"]), int(arrays["num_people"]), crops)
-        except UNREADABLE as error:
-            raise DataError(f"{path}: not readable ({error}); run extract_faces again") from error
+            if record.arrays:
+                arrays = {
+                    name: self._shards.array(record, name, verify=verify or name != "crops")
+                    for name in self._array_names()
+                }
+                small = {name: array.copy() for name, array in arrays.items() if name != "crops"}
+                crops = CropSequence(track_id=facts["track_id"], crops=arrays["crops"], **small)
+            return StoredClip(facts["num_frames"], facts["num_people"], crops)
+        except _UNREADABLE as error:
+            raise DataError(
+                f"{self.folder}: clip {clip_id} is not readable ({error}); run extract_faces again"
+            ) from error
 
     def digest(self, clip_id: str) -> str:
         """Return what tells the crops and times of a clip from others, without reading them.
 
-        It is made of the checksums in the file's directory: a copy of the store has the same.
+        It is made of the checksums in the journal: a copy of the store has the same.
 
         Raises:
-            DataError: its file is missing or damaged.
+            DataError: it is missing.
         """
-        path = self._file(clip_id)
-        try:
-            with zipfile.ZipFile(path) as archive:
-                parts = sorted((part.filename, part.file_size, part.CRC) for part in archive.infolist())
-        except UNREADABLE as error:
-            raise DataError(f"{path}: not readable ({error}); run extract_faces again") from error
-        seen = [part for part in parts if part[0] in ("crops.npy", "pts_seconds.npy")]
+        arrays = self._record(clip_id).arrays
+        seen = [
+            (name, arrays[name].shape, arrays[name].crc32)
+            for name in ("crops", "pts_seconds")
+            if name in arrays
+        ]
         return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
 
     def write_index(self, items: Sequence[ClipItem]) -> list[IndexRow]:
         """Write and return the index over all clips of a manifest."""
+        # Workers have written meanwhile.
+        self._shards.refresh()
         rows = [self._index_row(item) for item in items]
-        others = list(dict.fromkeys(name for row in rows for name in row.fields))
-        with (
-            replacing(self.folder / "index.csv") as temporary,
-            temporary.open("w", newline="", encoding="utf-8", errors=_UNDECODABLE) as stream,
-        ):
-            writer = csv.DictWriter(stream, fieldnames=[*_COLUMNS, *others], restval="")
-            writer.writeheader()
-            writer.writerows({name: getattr(row, name) for name in _COLUMNS} | row.fields for row in rows)
+        write_index(self.folder / "index.csv", rows)
         return rows
 
     def read_index(self) -> list[IndexRow]:
@@ -225,20 +210,45 @@ class CropStore:
         Raises:
             DataError: it is malformed.
         """
-        path = self.folder / "index.csv"
-        rows = []
-        with path.open(newline="", encoding="utf-8", errors=_UNDECODABLE) as stream:
-            for line, cells in enumerate(csv.DictReader(stream), start=2):
-                try:
-                    counts = {name: int(cells.pop(name)) for name in _COUNTS}
-                    own = {name: cells.pop(name) for name in _COLUMNS if name in cells}
-                    own["source"] = own.get("source") or own["clip_id"]
-                    if None in cells or None in cells.values():
-                        raise ValueError("another number of cells than the header")
-                    rows.append(IndexRow(**own, **counts, fields=cells))
-                except (KeyError, TypeError, ValueError) as error:
-                    raise DataError(f"{path}, line {line}: malformed ({error})") from error
-        return rows
+        # Clips may have been added since.
+        self._shards.refresh()
+        return read_index(self.folder / "index.csv")
+
+    def choose_rows(
+        self,
+        labels: Sequence[str],
+        *,
+        subjects: Sequence[str] = (),
+        splits: Sequence[str] = (),
+        emotions: Sequence[str] = (),
+    ) -> list[tuple[IndexRow, str]]:
+        """Return rows of the index, and which label each counts as.
+
+        Args:
+            labels: what the labels of all chosen clips must be or count as.
+            subjects: only these people; empty means all.
+            splits: only clips of these splits; empty means all.
+            emotions: only clips that show these or what counts as one of them; empty means all.
+        Raises:
+            DataError: a clip's label is none of the labels, or no clip is left.
+        """
+        chosen = []
+        for row in self.read_index():
+            if (subjects and row.subject not in subjects) or (splits and row.split not in splits):
+                continue
+            if emotions and counts_as(row.label, emotions) is None:
+                continue
+            label = counts_as(row.label, labels)
+            if label is None:
+                raise DataError(
+                    f"{self.folder}: clip {row.clip_id} shows '{row.label}', expected {', '.join(labels)}"
+                    + ("; extract_faces --calm neutral relabels them" if row.label == "calm" else "")
+                )
+            chosen.append((row, label))
+        if not chosen:
+            wanted = ", ".join([*subjects, *splits, *emotions])
+            raise DataError(f"{self.folder}: no clips" + (f" of {wanted}" if wanted else ""))
+        return chosen
 
     def require_geometry(self, geometry: CropGeometry) -> None:
         """Make sure that the crops are cut as a network wants them.
@@ -254,43 +264,46 @@ class CropStore:
                 "extract the faces again"
             )
 
+    def require_landmarks68(self) -> None:
+        """Make sure that the clips have their 68 landmarks.
+
+        Raises:
+            DataError: they do not.
+        """
+        if not self.landmarks68:
+            raise DataError(
+                f"{self.folder}: holds no 68 landmarks; run extract_faces --landmarks68 into a new folder"
+            )
+
     def remove_abandoned(self) -> None:
-        """Delete what processes that were killed left half written."""
-        for folder in (self.folder, self.folder / "clips", self.folder / "evidence"):
+        """Delete what processes that were killed left half written beside the shards."""
+        for folder in (self.folder, self.folder / "evidence"):
             remove_abandoned(folder)
 
+    def _array_names(self) -> list[str]:
+        return ["frame_index", "pts_seconds", *(["landmarks68"] if self.landmarks68 else []), "crops"]
+
+    def _record(self, clip_id: str) -> Record:
+        record = self._shards.find(clip_id)
+        if record is None:
+            raise DataError(f"{self.folder}: clip {clip_id} is not in it; run extract_faces again")
+        return record
+
     def _index_row(self, item: ClipItem) -> IndexRow:
-        path = self._file(item.clip_id)
-        try:
-            # Not the crops, which are nearly all of the file.
-            with open_arrays(path) as arrays:
-                num_seen = len(arrays["frame_index"]) if "frame_index" in arrays else 0
-                num_frames, num_people = int(arrays["num_frames"]), int(arrays["num_people"])
-        except UNREADABLE as error:
-            raise DataError(f"{path}: not readable ({error}); run extract_faces again") from error
+        record = self._record(item.clip_id)
+        num_seen = record.arrays["crops"].shape[0] if record.arrays else 0
         return IndexRow(
             clip_id=item.clip_id,
             path=str(item.path),
             label=item.label,
             subject=item.subject,
             split=item.split,
-            num_frames=num_frames,
+            num_frames=record.facts["num_frames"],
             num_seen=num_seen,
-            num_people=num_people,
+            num_people=record.facts["num_people"],
             source=item.source or item.clip_id,
             fields=item.fields,
         )
-
-    def _file(self, clip_id: str) -> Path:
-        return self.folder / "clips" / f"{clip_id}.npz"
-
-
-@contextmanager
-def open_arrays(path: Path) -> Iterator[Any]:
-    """Open an npz file; reading an array of it can raise any of `UNREADABLE`."""
-    # NumPy leaves a file open that it was given by name and finds damaged.
-    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-        yield arrays
 
 
 def _fingerprint(path: Path) -> list[int]:
@@ -306,9 +319,13 @@ def _read_header(folder: Path) -> dict[str, Any]:
     try:
         header = json.loads(path.read_text())
         version = header["format_version"]
-        dict(header["geometry"]), dict(header["provenance"])
+        if version == _FORMAT_VERSION:
+            dict(header["geometry"]), dict(header["provenance"]), bool(header["landmarks68"])
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not readable ({error})") from error
     if version != _FORMAT_VERSION:
-        raise DataError(f"{path}: format version {version}, this release reads {_FORMAT_VERSION}")
+        raise DataError(
+            f"{path}: format version {version}, this release reads {_FORMAT_VERSION}; "
+            "run extract_faces again, into a new folder"
+        )
     return header

@@ -12,19 +12,37 @@ A clip whose crops are others by now is seen again, so that nothing in it is eve
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from emotemporal.datasets.crops import UNREADABLE, CropStore, open_arrays
+from emotemporal.datasets.crops import CropStore
 from emotemporal.errors import DataError, OutputError
 from emotemporal.files import replacing
 from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
 
 # To be raised with any change of how crops become a network's input, too.
 _FORMAT_VERSION = 1
+# All that NumPy, zipfile and what is done here raise on files that were cut off, overwritten or changed by a
+# bit.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    NotImplementedError,
+    AttributeError,
+    IndexError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +152,7 @@ def _read(path: Path, classifier: EmotionClassifier) -> dict[str, ClipEvidence]:
         DataError: it is damaged.
     """
     try:
-        with open_arrays(path) as arrays:
+        with _open_arrays(path) as arrays:
             header = json.loads(str(arrays["header"]))
             clips = header.pop("clips")
             if header != _header(classifier):
@@ -152,8 +170,15 @@ def _read(path: Path, classifier: EmotionClassifier) -> dict[str, ClipEvidence]:
             views = tuple(FrameEvidence(embeddings[i, part], log_probs[i, part]) for i in (0, 1))
             found[clip_id] = ClipEvidence(digest, seconds[part], views if length else ())
         return found
-    except (*UNREADABLE, AttributeError, IndexError) as error:
+    except _UNREADABLE as error:
         raise DataError(f"{path}: damaged ({error})") from error
+
+
+@contextmanager
+def _open_arrays(path: Path) -> Iterator[Any]:
+    # NumPy leaves a file open that it was given by name and finds damaged.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        yield arrays
 
 
 def _write(path: Path, classifier: EmotionClassifier, clips: Mapping[str, ClipEvidence]) -> None:

@@ -28,26 +28,6 @@ _COLUMNS = {
 _OF_THE_STORE = ("clip_id", "num_frames", "num_seen", "num_people")
 
 
-def read_manifest(path: str | Path) -> list[ClipItem]:
-    """List the labelled videos of a manifest csv or a folder.
-
-    A csv has columns `path` and `label` (or `emotion`), and where known `subject` (or `actor`), `split` and
-    `source` (or `movie`); its paths are relative to its own folder, its other columns are kept as fields. A
-    folder holds such a csv as `manifest.csv` or `labels.csv`, or folders named after emotions, directly or
-    within one folder for each split.
-
-    Raises:
-        DataError: nothing is there, rows are malformed, labels unknown, videos missing or listed twice.
-    """
-    path = Path(path)
-    if path.is_dir():
-        table = find_manifest(path)
-        return list((read_folders(path) if table is None else read_table(table)).items)
-    if path.is_file():
-        return list(read_table(path).items)
-    raise DataError(f"{path}: no such file or folder; expected a manifest csv or a folder of labelled videos")
-
-
 def find_manifest(path: Path) -> Path | None:
     """Return the manifest that a path is or a folder holds, if any."""
     if path.is_file():
@@ -56,7 +36,14 @@ def find_manifest(path: Path) -> Path | None:
 
 
 def read_table(path: Path) -> ClipSet:
-    """Read a manifest csv; see `read_manifest`."""
+    """List the labelled videos of a manifest csv.
+
+    It has columns `path` and `label` (or `emotion`), and where known `subject` (or `actor`), `split` and
+    `source` (or `movie`); its paths are relative to its own folder, its other columns are kept as fields.
+
+    Raises:
+        DataError: rows are malformed, labels unknown, videos missing or listed twice.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.reader(stream))

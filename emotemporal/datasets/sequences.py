@@ -1,14 +1,13 @@
 """Clips as sequences of embeddings and evidence, and batches of them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from emotemporal.datasets.crops import CropStore
 from emotemporal.datasets.evidence import clip_evidence
-from emotemporal.errors import DataError
-from emotemporal.labels import counts_as
+from emotemporal.faces.geometry import geometry_stream, mirror_points
 from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
 from emotemporal.structures import ClipBatch
 
@@ -23,10 +22,16 @@ class ClipSequence:
     pts_seconds: np.ndarray
     """float64 (L,); L = 0 where no face was found."""
     views: tuple[FrameEvidence, ...]
-    """Of the crops as they are, then of their mirror images; empty where no face was found."""
+    """Of the crops as they are, then of their mirror images; empty where no face was found, or no frame
+    network looked."""
     split: str = ""
     source: str = ""
     """The take or film it comes from."""
+    landmarks68: np.ndarray | None = None
+    """float32 (L, 68, 2) in source pixels, iBUG order; None where the store has none."""
+    geometry: tuple[np.ndarray, ...] = ()
+    """float32 (L, G), `geometry_stream` of the landmarks, then of their mirror images; empty where it was not
+    computed."""
 
     def __len__(self) -> int:
         return len(self.pts_seconds)
@@ -51,44 +56,59 @@ def load_sequences(
         emotions: only clips that show these or what counts as one of them; empty means all.
         on_line: receives a warning where what is kept is damaged.
     Raises:
-        DataError: a label is not among the classifier's, or no clip is left.
+        DataError: a label is not among the classifier's, no clip is left, or one is damaged.
     """
-    chosen = []
-    for row in store.read_index():
-        if (subjects and row.subject not in subjects) or (splits and row.split not in splits):
-            continue
-        if emotions and counts_as(row.label, emotions) is None:
-            continue
-        emotion = counts_as(row.label, classifier.labels)
-        if emotion is None:
-            raise DataError(
-                f"{store.folder}: clip {row.clip_id} shows '{row.label}', "
-                f"the frame network knows {', '.join(classifier.labels)}"
-                + ("; extract_faces --calm neutral relabels them" if row.label == "calm" else "")
-            )
-        chosen.append((row, classifier.labels.index(emotion)))
-    if not chosen:
-        wanted = ", ".join([*subjects, *splits, *emotions])
-        raise DataError(f"{store.folder}: no clips" + (f" of {wanted}" if wanted else ""))
+    chosen = store.choose_rows(classifier.labels, subjects=subjects, splits=splits, emotions=emotions)
     evidence = clip_evidence(store, classifier, [row.clip_id for row, _ in chosen], on_line=on_line)
     found = []
-    for row, label in chosen:
+    for row, emotion in chosen:
         seen = evidence[row.clip_id]
         found.append(
-            ClipSequence(row.clip_id, label, row.subject, seen.pts_seconds, seen.views, row.split, row.source)
+            ClipSequence(
+                clip_id=row.clip_id,
+                label=classifier.labels.index(emotion),
+                subject=row.subject,
+                pts_seconds=seen.pts_seconds,
+                views=seen.views,
+                split=row.split,
+                source=row.source,
+                landmarks68=_landmarks(store, row.clip_id) if store.landmarks68 else None,
+            )
         )
     return found
 
 
+def add_geometry(clip: ClipSequence) -> ClipSequence:
+    """Return a clip with the stream of its landmarks, where it has any."""
+    if clip.landmarks68 is None or not len(clip):
+        return clip
+    views = (clip.landmarks68, mirror_points(clip.landmarks68))
+    return replace(clip, geometry=tuple(geometry_stream(view, clip.pts_seconds) for view in views))
+
+
+def _landmarks(store: CropStore, clip_id: str) -> np.ndarray:
+    crops = store.read(clip_id, verify=False).crops
+    if crops is None or crops.landmarks68 is None:
+        return np.zeros((0, 68, 2), np.float32)
+    return crops.landmarks68
+
+
 def collate(parts: Sequence[tuple[ClipSequence, int, np.ndarray]]) -> ClipBatch:
-    """Pad clips to one length.
+    """Pad clips to one length; a stream that one of them lacks is left out.
 
     Args:
         parts: for each clip, the view to take and the positions of the frames, at least one.
     """
+    embeddings = evidence = geometry = None
+    if all(clip.views for clip, _, _ in parts):
+        embeddings = [clip.views[view].embeddings[rows] for clip, view, rows in parts]
+        evidence = [clip.views[view].log_probs[rows] for clip, view, rows in parts]
+    if all(clip.geometry for clip, _, _ in parts):
+        geometry = [clip.geometry[view][rows] for clip, view, rows in parts]
     return ClipBatch.pad(
-        [clip.views[view].embeddings[rows] for clip, view, rows in parts],
-        [clip.views[view].log_probs[rows] for clip, view, rows in parts],
+        embeddings,
+        evidence,
         [clip.pts_seconds[rows] for clip, _, rows in parts],
         [clip.label for clip, _, _ in parts],
+        geometry,
     )

@@ -57,6 +57,9 @@ MEASURE_NAMES = (
 )
 """Sides are those of the picture."""
 GEOMETRY_DIM = 2 * NUM_POINTS + len(HEAD_NAMES) + len(MEASURE_NAMES)
+STREAM_DIM = 2 * (len(HEAD_NAMES) + len(MEASURE_NAMES))
+# Landmarks tremble from frame to frame, dlib's by whole pixels.
+_SMOOTH_SECONDS = 0.25
 
 
 def mirror_points(points: np.ndarray) -> np.ndarray:
@@ -192,3 +195,25 @@ def feature_motion(features: np.ndarray, seconds: np.ndarray, *, lag_seconds: fl
     share = ((earlier - seconds[after - 1]) / gap)[:, None]
     before = (1 - share) * features[after - 1] + share * features[after]
     return np.abs(features - before) / lag_seconds
+
+
+def geometry_stream(points: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """Describe each frame of one person's clip as temporal heads see it, from any frame rate alike.
+
+    The normalised points themselves are left out: they add weights to a network, not accuracy. Place and
+    size are told against the clip's median, so that even a one-way head sees them not by the past alone.
+
+    Args:
+        points: (L, 68, 2) in pixels; not finite where missing.
+        seconds: (L,), strictly increasing.
+    Returns: float32 (L, `STREAM_DIM`): `head_pose` and `expression_measures`, then how fast each changes, all
+        averaged over the quarter of a second that ends with the frame.
+    Raises:
+        DataError: no frame has landmarks.
+    """
+    features = geometry_features(points, seconds)[:, 2 * NUM_POINTS :]
+    values = np.concatenate([features, feature_motion(features, seconds)], axis=1)
+    total = np.concatenate([np.zeros((1, STREAM_DIM)), values.cumsum(axis=0)])
+    first = np.searchsorted(seconds, seconds - _SMOOTH_SECONDS, side="right")
+    end = np.arange(1, len(seconds) + 1)
+    return ((total[end] - total[first]) / (end - first)[:, None]).astype(np.float32)

@@ -67,11 +67,15 @@ class Trail:
     def pending(self) -> list[Sighting]:
         return self.sightings[self.num_emitted :]
 
-    def settle(self) -> None:
-        """Take all sightings as handed out; keep the older ones in a tenth of the memory."""
+    def settle(self, *, keep: bool = True) -> None:
+        """Take all sightings as handed out; keep the older ones in a tenth of the memory, or not at all."""
         self.num_emitted = len(self.sightings)
         if self.num_emitted >= 4 * _RECENT:
-            self._pack_until(self.num_emitted - _RECENT)
+            if keep:
+                self._pack_until(self.num_emitted - _RECENT)
+            else:
+                del self.sightings[:-_RECENT]
+                self.num_emitted = _RECENT
 
     def close(self) -> None:
         """Keep all sightings in a tenth of the memory: nobody follows this face any more."""

@@ -17,6 +17,8 @@ SMOOTHINGS: tuple[str, ...] = get_args(Smoothing)
 # gave 34.3 % right frames and segments of F1 0.262 with 0.23 changes of the label a second; twice that
 # 33.1 %, 0.255 and 0.18; raw labels 32.0 %, 0.011 and 4.64. Dwell times of 0.5 to 4 s differed by less.
 _EVIDENCE_SECONDS = 0.1
+# A floor keeps one overconfident frame from ruling an emotion out for good.
+_LEAST_LIKELIHOOD = 1e-4
 # By this much a smoothed label is larger than the next: enough to survive six digits in a file.
 _MARGIN = 1e-4
 
@@ -96,16 +98,76 @@ def smooth_hmm(
     Returns: float32 (L, C), rows sum to 1.
     """
     labels = _most_probable_labels(probs, pts_seconds, rates)
-    averaged = smooth_ema(probs, pts_seconds, tau_seconds=tau_seconds).astype(np.float64)
-    rows = np.arange(len(probs))
+    averaged = smooth_ema(probs, pts_seconds, tau_seconds=tau_seconds)
+    return _lift_labels(averaged.astype(np.float64), labels).astype(np.float32)
+
+
+def _lift_labels(averaged: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Move probabilities, float64 (L, C), no more than is needed for the labels, (L,), to be the largest."""
+    rows = np.arange(len(averaged))
     others = averaged.copy()
     others[rows, labels] = -np.inf
     lack = others.max(1) - averaged[rows, labels] + _MARGIN
     # Mixing in a share w of the label alone lifts it by w over what the rest keeps.
     share = np.clip(lack / (1 + lack - _MARGIN), 0, None)
-    smoothed = averaged * (1 - share)[:, None]
-    smoothed[rows, labels] += share
-    return smoothed.astype(np.float32)
+    lifted = averaged * (1 - share)[:, None]
+    lifted[rows, labels] += share
+    return lifted
+
+
+class CausalSmoother:
+    """Smooth one person's probabilities while frames still come in, from what has been seen so far alone.
+
+    The counterpart of `smooth_probs`: of `hmm` the forward filter without the backward pass, of `ema` the
+    past half of the window. Labels therefore follow a change later than offline ones.
+
+    Args:
+        method: `hmm`, `ema`, or `none`.
+        dwell_seconds: mean time in one emotion, of `hmm`.
+        tau_seconds: decay time of the average.
+    """
+
+    def __init__(
+        self, *, method: Smoothing = "hmm", dwell_seconds: float = 2.0, tau_seconds: float = 0.3
+    ) -> None:
+        if method not in SMOOTHINGS:
+            raise ValueError(f"smoothing '{method}' is unknown, expected one of {', '.join(SMOOTHINGS)}")
+        if not tau_seconds > 0:
+            raise ValueError(f"tau_seconds must be positive, found {tau_seconds}")
+        self._method = method
+        self._dwell_seconds = dwell_seconds
+        self._tau_seconds = tau_seconds
+        self._last_seconds: float | None = None
+        self._sum: np.ndarray | float = 0.0
+        self._weight = 0.0
+        self._belief: np.ndarray | None = None
+
+    def step(self, probs: np.ndarray, pts_seconds: float) -> np.ndarray:
+        """Take the next frame's probabilities, (C,), summing to 1; return them smoothed, float32 (C,).
+
+        Args:
+            probs: of the frame.
+            pts_seconds: its time, greater than that of the frame before.
+        """
+        if self._method == "none":
+            return probs.astype(np.float32)
+        elapsed = _EVIDENCE_SECONDS if self._last_seconds is None else pts_seconds - self._last_seconds
+        self._last_seconds = pts_seconds
+        # Each frame weighs as long as has passed since the one before: how long it stays is not known yet.
+        # After a gap it does not stand for the gap.
+        weight, decay = min(elapsed, _EVIDENCE_SECONDS), np.exp(-elapsed / self._tau_seconds)
+        self._sum = decay * self._sum + weight * probs.astype(np.float64)
+        self._weight = decay * self._weight + weight
+        averaged = self._sum / self._weight
+        if self._method == "ema":
+            return averaged.astype(np.float32)
+        likelihood = np.maximum(probs.astype(np.float64), _LEAST_LIKELIHOOD) ** (weight / _EVIDENCE_SECONDS)
+        if self._belief is None:
+            belief = likelihood
+        else:
+            belief = self._belief @ expm(dwell_rates(len(probs), self._dwell_seconds) * elapsed) * likelihood
+        self._belief = belief / belief.sum()
+        return _lift_labels(averaged[None], self._belief.argmax(keepdims=True))[0].astype(np.float32)
 
 
 def _most_probable_labels(probs: np.ndarray, pts_seconds: np.ndarray, rates: np.ndarray) -> np.ndarray:
@@ -114,8 +176,7 @@ def _most_probable_labels(probs: np.ndarray, pts_seconds: np.ndarray, rates: np.
     if rates.shape != (num_classes, num_classes):
         raise ValueError(f"rates must have shape {(num_classes, num_classes)}, found {rates.shape}")
     exponent = np.minimum(1.0, frame_seconds(pts_seconds) / _EVIDENCE_SECONDS)[:, None]
-    # A floor keeps one overconfident frame from ruling an emotion out for good.
-    likelihood = np.maximum(probs.astype(np.float64), 1e-4) ** exponent
+    likelihood = np.maximum(probs.astype(np.float64), _LEAST_LIKELIHOOD) ** exponent
     gaps, which = np.unique(np.round(np.diff(pts_seconds), 4), return_inverse=True)
     transitions = [expm(rates * gap) for gap in gaps]
 
@@ -176,3 +237,17 @@ def frame_seconds(pts_seconds: np.ndarray) -> np.ndarray:
     first = pts_seconds[0] - (middles[0] - pts_seconds[0])
     last = pts_seconds[-1] + (pts_seconds[-1] - middles[-1])
     return np.diff(np.concatenate([[first], middles, [last]]))
+
+
+def fill_gaps(probs: np.ndarray, seconds: np.ndarray, wanted_seconds: np.ndarray) -> np.ndarray:
+    """Interpolate probabilities in time to frames on which the face was not seen.
+
+    Args:
+        probs: (K, C), of the frames that were seen.
+        seconds: (K,), their times, strictly increasing.
+        wanted_seconds: (L,).
+    Returns: float32 (L, C), rows sum to 1.
+    """
+    columns = [np.interp(wanted_seconds, seconds, column) for column in probs.T]
+    filled = np.stack(columns, axis=1)
+    return (filled / filled.sum(1, keepdims=True)).astype(np.float32)

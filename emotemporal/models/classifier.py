@@ -9,6 +9,7 @@ import torch
 from scipy.special import log_softmax
 
 from emotemporal.errors import UsageError
+from emotemporal.faces.geometry import fill_missing, geometry_stream
 from emotemporal.models.backbone import normalise_crops
 from emotemporal.models.mixed import landmark_vector
 from emotemporal.models.network import FrameNetwork, FrameOutput
@@ -20,7 +21,7 @@ Backend = Literal["torch", "openvino"]
 
 # A head sees this much of a track at once, in steps of half of it: about the longest training clip,
 # and a bound on memory however long the video is.
-_WINDOW_SECONDS = 8.0
+WINDOW_SECONDS = 8.0
 _WINDOWS_AT_ONCE = 16
 
 
@@ -106,18 +107,25 @@ class EmotionClassifier:
         )
 
     def classify_sequence(
-        self, evidence: FrameEvidence, pts_seconds: np.ndarray
+        self,
+        evidence: FrameEvidence | None,
+        pts_seconds: np.ndarray,
+        landmarks68: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Run the temporal head over one person's frames.
 
         Long sequences go through overlapping windows whose frames are blended.
 
         Args:
-            evidence: of L frames, in order.
+            evidence: of L frames, in order; None for a head of geometry alone.
             pts_seconds: (L,), strictly increasing.
+            landmarks68: (L, 68, 2) in pixels of the video, for a head that sees geometry, else ignored; not
+                finite where missing.
         Returns: probabilities of the frames float32 (L, C) and of the clip float32 (C,).
         Raises:
             ValueError: there is no head.
+            UsageError: a stream that the head was trained on is missing.
+            DataError: the head sees geometry, and no frame has landmarks.
         """
         if self.head is None:
             raise ValueError("this checkpoint has no temporal head")
@@ -126,11 +134,14 @@ class EmotionClassifier:
         total = np.zeros(len(pts_seconds))
         for window, weight in zip(windows, weights, strict=True):
             total[window] += weight
-        frame_probs = np.zeros_like(evidence.log_probs, dtype=np.float64)
-        clip_probs = np.zeros(evidence.log_probs.shape[1])
+        self.head.require_streams(appearance=evidence is not None, geometry=landmarks68 is not None)
+        # Before windows are cut, one of which may have none.
+        points = fill_missing(landmarks68, pts_seconds) if self.head.spec.sees_geometry else None
+        frame_probs = np.zeros((len(pts_seconds), len(self.labels)))
+        clip_probs = np.zeros(len(self.labels))
         for start in range(0, len(windows), _WINDOWS_AT_ONCE):
             chunk = slice(start, start + _WINDOWS_AT_ONCE)
-            found = self._run_head(evidence, pts_seconds, windows[chunk])
+            found = self._run_head(evidence, pts_seconds, points, windows[chunk])
             for window, weight, (frames, clip) in zip(windows[chunk], weights[chunk], found, strict=True):
                 share = weight / total[window]
                 frame_probs[window] += share[:, None] * frames
@@ -140,14 +151,22 @@ class EmotionClassifier:
 
     @torch.inference_mode()
     def _run_head(
-        self, evidence: FrameEvidence, pts_seconds: np.ndarray, windows: list[slice]
+        self,
+        evidence: FrameEvidence | None,
+        pts_seconds: np.ndarray,
+        points: np.ndarray | None,
+        windows: list[slice],
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        batch = ClipBatch.pad(
-            [evidence.embeddings[window] for window in windows],
-            [evidence.log_probs[window] for window in windows],
-            [pts_seconds[window] for window in windows],
-        ).to(self.device)
-        out = self.head(batch.embeddings, batch.evidence, batch.seconds, batch.mask)
+        embeddings = log_probs = geometry = None
+        if evidence is not None:
+            embeddings = [evidence.embeddings[window] for window in windows]
+            log_probs = [evidence.log_probs[window] for window in windows]
+        if points is not None:
+            # Of each window by itself, as of a training clip.
+            geometry = [geometry_stream(points[window], pts_seconds[window]) for window in windows]
+        seconds = [pts_seconds[window] for window in windows]
+        batch = ClipBatch.pad(embeddings, log_probs, seconds, geometry=geometry).to(self.device)
+        out = self.head(batch.embeddings, batch.evidence, batch.seconds, batch.mask, batch.geometry)
         # What the head adds is overconfident with new people; evidence that it left alone is calibrated.
         excess, trained = self.head_temperature - 1, self.head.trained
         frames = temper(out.frame_logits, trained, 1 + excess * out.frame_trust).exp().cpu().numpy()
@@ -162,16 +181,16 @@ def _window_weights(seconds: np.ndarray) -> np.ndarray:
 
 
 def _windows(pts_seconds: np.ndarray) -> list[slice]:
-    """Cut a track into windows of `_WINDOW_SECONDS` that overlap by half; a short one stays whole."""
+    """Cut a track into windows of `WINDOW_SECONDS` that overlap by half; a short one stays whole."""
     first, last = float(pts_seconds[0]), float(pts_seconds[-1])
-    if last - first <= _WINDOW_SECONDS:
+    if last - first <= WINDOW_SECONDS:
         return [slice(0, len(pts_seconds))]
-    num = int(np.ceil((last - first) / (_WINDOW_SECONDS / 2))) - 1
-    starts = np.linspace(first, last - _WINDOW_SECONDS, num)
+    num = int(np.ceil((last - first) / (WINDOW_SECONDS / 2))) - 1
+    starts = np.linspace(first, last - WINDOW_SECONDS, num)
     found = [
         slice(
             int(np.searchsorted(pts_seconds, start - 1e-6)),
-            int(np.searchsorted(pts_seconds, start + _WINDOW_SECONDS + 1e-6)),
+            int(np.searchsorted(pts_seconds, start + WINDOW_SECONDS + 1e-6)),
         )
         for start in starts
     ]

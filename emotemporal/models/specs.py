@@ -16,6 +16,7 @@ BackboneName = Literal[
     "efficientnet_b0",
 ]
 BACKBONE_NAMES: tuple[str, ...] = get_args(BackboneName)
+Streams = Literal["appearance", "geometry", "both"]
 
 _WIDTHS, _DEPTHS = (64, 128, 256, 288), (2, 2, 2, 2)
 # Twice FER2013's side: torchvision's networks halve their input five times, which leaves 3x3.
@@ -93,6 +94,9 @@ class HeadSpec:
     """Everything needed to build a temporal head again."""
 
     kind: Literal["gru", "bigru", "transformer"] = "bigru"
+    streams: Streams = "appearance"
+    """What it sees of each frame: embedding and evidence of the frame network; where the 68 landmarks of the
+    face lie and how they move; or both."""
     width: int = 64
     """Features inside the head, in each direction of a GRU."""
     num_layers: int = 1
@@ -101,10 +105,22 @@ class HeadSpec:
     dropout: float = 0.4
 
     def __post_init__(self) -> None:
+        if self.streams not in get_args(Streams):
+            raise ValueError(
+                f"streams '{self.streams}' are unknown, expected one of {', '.join(get_args(Streams))}"
+            )
         if self.kind == "transformer" and self.width % self.num_attention_heads:
             raise ValueError(
                 f"width {self.width} is no multiple of {self.num_attention_heads} attention heads"
             )
+
+    @property
+    def sees_appearance(self) -> bool:
+        return self.streams != "geometry"
+
+    @property
+    def sees_geometry(self) -> bool:
+        return self.streams != "appearance"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -1,8 +1,12 @@
-"""Temporal heads: a sequence of frame evidence and embeddings -> frame and clip logits.
+"""Temporal heads: a sequence of what is seen of each frame -> frame and clip logits.
+
+What a head sees comes in two streams: appearance, the frame network's evidence and embeddings, and geometry,
+the 68 landmarks as `faces.geometry.geometry_stream` tells them. A head is made for one of them or for both.
 
 A head never replaces the frame network's evidence, it corrects it: its output starts at exactly that
 evidence and moves only where training clips taught it to. Probability moves among the emotions that
-the training clips contained; the others keep what the frame network gave them.
+the training clips contained; the others keep what the frame network gave them. A head of geometry alone has
+no such evidence: it starts from equal belief in the emotions of its training clips and none in the others.
 """
 
 import math
@@ -12,11 +16,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from emotemporal.errors import UsageError
+from emotemporal.faces.geometry import STREAM_DIM
 from emotemporal.models.specs import HeadSpec
 
 # About the time of a change of expression, and several frames at any usual rate.
-_MOTION_SECONDS = 0.13
+MOTION_SECONDS = 0.13
 _FULL_TRUST_SECONDS = 1.0
+# Of an emotion that a head of geometry alone has never seen; not 0, whose logarithm no loss can bear.
+_NO_BELIEF = 1e-9
+# The many statistics would drown the encoder's states at first.
+_STATISTICS_SCALE = 0.3
 
 
 class HeadOutput(NamedTuple):
@@ -38,8 +48,8 @@ class TemporalHead(nn.Module):
     """A recurrent or attentive network over one person's frames.
 
     Args:
-        spec: its dimensions.
-        embedding_dim: of the frame network.
+        spec: its dimensions, and which streams it sees.
+        embedding_dim: of the frame network; of no meaning to a head of geometry alone.
         num_classes: C.
         trained_classes: positions of the emotions that occur in the training clips.
     """
@@ -52,48 +62,81 @@ class TemporalHead(nn.Module):
         trained = torch.zeros(num_classes, dtype=torch.bool)
         trained[list(trained_classes)] = True
         self.register_buffer("trained", trained)
-        self.register_buffer("offset_scale", torch.ones(embedding_dim))
-        self.register_buffer("motion_scale", torch.ones(embedding_dim))
-        # Mean motion, in units of `motion_scale`, at which trust begins and is full.
-        self.register_buffer("motion_range", torch.tensor([0.0, 1e-3]))
-        self.embed = nn.Sequential(nn.Dropout(spec.dropout), nn.Linear(2 * embedding_dim, spec.width))
-        self.weigh = nn.Linear(num_classes, spec.width)
+        # Beside what the encoder makes of it, what is plain of the whole clip: with few training clips the
+        # mean motion is the best single cue.
+        plain_dim = 0
+        if spec.sees_appearance:
+            self.register_buffer("offset_scale", torch.ones(embedding_dim))
+            self.register_buffer("motion_scale", torch.ones(embedding_dim))
+            # Mean motion, in units of `motion_scale`, at which trust begins and is full.
+            self.register_buffer("motion_range", torch.tensor([0.0, 1e-3]))
+            self.embed = nn.Sequential(nn.Dropout(spec.dropout), nn.Linear(2 * embedding_dim, spec.width))
+            self.weigh = nn.Linear(num_classes, spec.width)
+            plain_dim += embedding_dim
         encoder = TransformerEncoder if spec.kind == "transformer" else RecurrentEncoder
         self.encoder = encoder(spec)
         width = self.encoder.width_out
         self.dropout = nn.Dropout(spec.dropout)
         self.attention = nn.Linear(width, 1)
+        if spec.sees_geometry:
+            self.register_buffer("geometry_mean", torch.zeros(STREAM_DIM))
+            self.register_buffer("geometry_scale", torch.ones(STREAM_DIM))
+            self.embed_geometry = nn.Sequential(
+                nn.Dropout(spec.dropout), nn.Linear(STREAM_DIM, spec.width), nn.GELU()
+            )
+            plain_dim += 2 * STREAM_DIM
         self.frame_correction = nn.Linear(width, num_classes)
-        # Beside what the encoder makes of it, the mean motion: with few training clips the best single cue.
-        self.clip_correction = nn.Linear(width + embedding_dim, num_classes)
+        self.clip_correction = nn.Linear(width + plain_dim, num_classes)
         # An untrained head says exactly what the frames say.
         for layer in (self.frame_correction, self.clip_correction):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, embeddings: Tensor, evidence: Tensor, seconds: Tensor, mask: Tensor) -> HeadOutput:
-        """Run on padded clips.
+    def forward(
+        self,
+        embeddings: Tensor | None,
+        evidence: Tensor | None,
+        seconds: Tensor,
+        mask: Tensor,
+        geometry: Tensor | None = None,
+    ) -> HeadOutput:
+        """Run on padded clips; a stream that the head does not see is ignored.
 
         Args:
             embeddings: (B, T, D).
             evidence: (B, T, C), log-probabilities of the frame network.
             seconds: (B, T), time since the clip's first frame.
             mask: bool (B, T), true = real; real frames come first.
+            geometry: (B, T, G), `geometry_stream` of the landmarks.
+        Raises:
+            UsageError: a stream that the head sees is missing.
         """
-        evidence = evidence.log_softmax(-1)
-        offset = self._offset(embeddings, mask) / self.offset_scale
-        motion = _motion(embeddings, seconds, mask) / self.motion_scale
-        features = self.embed(torch.cat([offset, motion], -1)) + self.weigh(evidence.exp())
+        self.require_streams(appearance=evidence is not None, geometry=geometry is not None)
+        real = mask.unsqueeze(-1)
+        num_real = mask.sum(1, keepdim=True)
+        features, plain = 0.0, []
+        if self.spec.sees_appearance:
+            evidence = evidence.log_softmax(-1)
+            offset = self._offset(embeddings, mask) / self.offset_scale
+            motion = _motion(embeddings, seconds, mask) / self.motion_scale
+            features = self.embed(torch.cat([offset, motion], -1)) + self.weigh(evidence.exp())
+            plain.append(motion.sum(1) / num_real)  # (B, D)
+            frame_trust, clip_trust = self._trust(motion, seconds, mask)
+        else:
+            evidence = self._equal_belief().expand(*mask.shape, -1)
+            # There is nothing else that could be trusted instead.
+            frame_trust, clip_trust = torch.ones_like(seconds).unsqueeze(-1), torch.ones_like(seconds[:, :1])
+        if self.spec.sees_geometry:
+            geometry = (geometry - self.geometry_mean) / self.geometry_scale * real
+            features = features + self.embed_geometry(geometry)
+            plain.append(_STATISTICS_SCALE * _mean_and_spread(geometry, real))  # (B, 2 G)
         states = self.dropout(self.encoder(features, seconds, mask))  # (B, T, W)
         attention = self.attention(states).squeeze(-1).masked_fill(~mask, -torch.inf).softmax(-1)
         pooled = (attention.unsqueeze(-1) * states).sum(1)  # (B, W)
-        real = mask.unsqueeze(-1)
-        num_real = mask.sum(1, keepdim=True)
-        mean_motion = self.dropout(motion.sum(1) / num_real)  # (B, D)
 
-        frame_trust, clip_trust = self._trust(motion, seconds, mask)
         frame_correction = frame_trust * self.frame_correction(states)
-        clip_correction = clip_trust * self.clip_correction(torch.cat([pooled, mean_motion], -1))
+        plain = [self.dropout(values) for values in plain]
+        clip_correction = clip_trust * self.clip_correction(torch.cat([pooled, *plain], -1))
         # The clip's evidence is that of summed probability.
         clip_evidence = evidence.masked_fill(~real, -torch.inf).logsumexp(1) - num_real.log()
         correction = clip_correction.square().mean()
@@ -105,6 +148,25 @@ class TemporalHead(nn.Module):
             clip_trust,
             correction,
         )
+
+    def require_streams(self, *, appearance: bool, geometry: bool) -> None:
+        """Make sure that what the head sees is there.
+
+        Raises:
+            UsageError: a stream is missing.
+        """
+        there = {"appearance": appearance, "geometry": geometry}
+        needed = {"appearance": self.spec.sees_appearance, "geometry": self.spec.sees_geometry}
+        if any(needed[name] and not there[name] for name in needed):
+            trained, found = (" and ".join(name for name in of if of[name]) for of in (needed, there))
+            raise UsageError(
+                f"this head was trained on {trained}, found {found or 'nothing'} alone; "
+                + ("give the frame network's evidence" if geometry else "give the faces' 68 landmarks")
+            )
+
+    def _equal_belief(self) -> Tensor:
+        """Return log-probabilities (C,): the trained classes alike, next to nothing for the others."""
+        return self.trained.float().clamp_min(_NO_BELIEF).log().log_softmax(-1)
 
     def _trust(self, motion: Tensor, seconds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return how far the correction is to be trusted, in [0, 1]: of frames (B, T, 1), of the clip (B, 1).
@@ -119,13 +181,13 @@ class TemporalHead(nn.Module):
         span, total = seconds.gather(1, last), so_far.gather(1, last)  # (B, 1)
         if self.spec.kind != "gru":
             seconds, so_far = span.expand_as(seconds), total.expand_as(so_far)
+        return self.trust_after(seconds, so_far).unsqueeze(-1), self.trust_after(span, total)
 
-        def trust(elapsed: Tensor, motion: Tensor) -> Tensor:
-            low, high = self.motion_range
-            long_enough = (elapsed / _FULL_TRUST_SECONDS).clamp(0, 1)
-            return long_enough * ((motion - low) / (high - low)).clamp(0, 1)
-
-        return trust(seconds, so_far).unsqueeze(-1), trust(span, total)
+    def trust_after(self, elapsed: Tensor, motion: Tensor) -> Tensor:
+        """Return the trust, in [0, 1], after so many seconds with so much mean motion, any shape."""
+        low, high = self.motion_range
+        long_enough = (elapsed / _FULL_TRUST_SECONDS).clamp(0, 1)
+        return long_enough * ((motion - low) / (high - low)).clamp(0, 1)
 
     def _offset(self, embeddings: Tensor, mask: Tensor) -> Tensor:
         """Return how each frame differs from the person's mean over the clip, (B, T, D), 0 in padding.
@@ -141,6 +203,11 @@ class TemporalHead(nn.Module):
         else:
             mean = embeddings.sum(1, keepdim=True) / real.sum(1, keepdim=True)
         return (embeddings - mean) * real
+
+    @torch.no_grad()
+    def fit_geometry_scale(self, frames: Tensor) -> None:
+        """Set the units of geometry from all frames of the training clips, (N, G)."""
+        self.geometry_mean, self.geometry_scale = frames.mean(0), frames.std(0, correction=0).clamp_min(1e-6)
 
     @torch.no_grad()
     def fit_scale(self, sequences: Sequence[tuple[Tensor, Tensor]]) -> None:
@@ -163,16 +230,25 @@ class TemporalHead(nn.Module):
 
 
 def _motion(embeddings: Tensor, seconds: Tensor, mask: Tensor) -> Tensor:
-    """Return how much each frame differs from that `_MOTION_SECONDS` before, (B, T, D), not negative.
+    """Return how much each frame differs from that `MOTION_SECONDS` before, (B, T, D), not negative.
 
     Where the clip has only just begun it is compared with the first frame. 0 in padding.
     """
     # Times must rise to be searched; padding has none.
     times = seconds.masked_fill(~mask, torch.inf)
-    wanted = (times - _MOTION_SECONDS).masked_fill(~mask, 0.0).contiguous()
+    wanted = (times - MOTION_SECONDS).masked_fill(~mask, 0.0).contiguous()
     earlier = torch.searchsorted(times.contiguous(), wanted, right=True).sub(1).clamp_min(0)
     before = embeddings.gather(1, earlier.unsqueeze(-1).expand_as(embeddings))
     return (embeddings - before).abs() * mask.unsqueeze(-1)
+
+
+def _mean_and_spread(values: Tensor, real: Tensor) -> Tensor:
+    """Return mean and deviation of each column over a clip: (B, T, G), (B, T, 1) -> (B, 2 G)."""
+    num_real = real.sum(1)
+    mean = values.sum(1) / num_real
+    # The small constant keeps the root's slope finite where a clip has one frame.
+    spread = (((values - mean.unsqueeze(1)).square() * real).sum(1) / num_real + 1e-4).sqrt()
+    return torch.cat([mean, 2 * spread - 1], -1)
 
 
 def redistribute(evidence: Tensor, correction: Tensor, trained: Tensor) -> Tensor:
@@ -219,11 +295,15 @@ class RecurrentEncoder(nn.Module):
         )
         self.width_out = spec.width * (2 if both else 1)
 
+    @staticmethod
+    def pace(step_seconds: Tensor) -> Tensor:
+        """Return what the network is told of the time between two frames, any shape."""
+        # About 1 at 10 frames a second, and slow to grow over long gaps.
+        return torch.log1p(step_seconds.clamp_min(0) * 10)
+
     def forward(self, features: Tensor, seconds: Tensor, mask: Tensor) -> Tensor:
         """(B, T, W), (B, T), (B, T) -> (B, T, width_out)."""
-        step = torch.diff(seconds, dim=1, prepend=seconds[:, :1])
-        # About 1 at 10 frames a second, and slow to grow over long gaps.
-        step = torch.log1p(step.clamp_min(0) * 10).unsqueeze(-1)
+        step = self.pace(torch.diff(seconds, dim=1, prepend=seconds[:, :1])).unsqueeze(-1)
         packed = nn.utils.rnn.pack_padded_sequence(
             torch.cat([features, step], -1), mask.sum(1).cpu(), batch_first=True, enforce_sorted=False
         )

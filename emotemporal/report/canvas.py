@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
+import av
 import cv2
 import numpy as np
 
 from emotemporal.report.palette import RGB
-from emotemporal.video.planes import Colours
+from emotemporal.video.planes import Colours, planes_to_draw_on
 
 Bar = tuple[int, int, int, int]
 """x1, y1, x2, y2 in pixels, the ends not included; may reach beyond the picture."""
@@ -69,12 +70,12 @@ class YuvCanvas:
     Painting mixes colours by weights that sum to 1, so it gives the same in YUV as in RGB.
 
     Args:
-        planes: Y uint8 (H, W), U and V uint8 (H / 2, W / 2).
-        colours: what the numbers in them mean.
+        frame: of even size.
+        colours: what the numbers in its planes mean.
     """
 
-    def __init__(self, planes: tuple[np.ndarray, np.ndarray, np.ndarray], colours: Colours) -> None:
-        self._planes = planes
+    def __init__(self, frame: av.VideoFrame, colours: Colours) -> None:
+        self._planes = planes_to_draw_on(frame)
         self._colours = colours
 
     @property

@@ -6,6 +6,7 @@ Everything is sized by the shorter side of the picture, so that the overlay of a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -40,79 +41,82 @@ class _Marks:
     percent: np.ndarray
     """uint8 (L,), its probability in whole percent."""
     face_px: float
-    """Median width of the box: form and rank of a chip follow the track, so that they do not flicker."""
+    """Median width of the box."""
 
 
-class OverlayRenderer:
-    """Draws box, person, smoothed emotion and confidence of everyone on a frame.
+@dataclass(frozen=True, eq=False)
+class FaceMark:
+    """One face as it is drawn on one frame."""
+
+    track_id: int
+    box: np.ndarray
+    """float32 (4,), xyxy in pixels of the frame."""
+    emotion: str
+    percent: int
+    """Its probability in whole percent."""
+    face_px: float
+    """Usual width of the person's box: form and rank of a chip go by it, so that they do not flicker."""
+    dashed: bool = False
+    """Whether the box was not seen but worked out."""
+
+
+class FramePainter:
+    """Draws box, person, emotion and confidence of everyone on frames that follow each other.
 
     Args:
-        analysis: its boxes are in the pixels of the frames that will be drawn on.
+        width: of the frames, in pixels.
+        height: of the frames, in pixels.
         text_scale: factor on the size of text and lines.
     """
 
-    def __init__(self, analysis: VideoAnalysis, *, text_scale: float = 1.0) -> None:
+    def __init__(self, width: int, height: int, *, text_scale: float = 1.0) -> None:
         # Width counts too: on a portrait video, text sized by the height would fill the picture.
-        shorter_px = min(analysis.info.height, analysis.info.width)
+        shorter_px = min(height, width)
         self._font_px = max(_MIN_FONT_PX, round((6 + 0.019 * shorter_px) * text_scale))
         self._small_font_px = max(_MIN_FONT_PX, round(0.8 * self._font_px))
         # One pixel would lose its colour to the chroma subsampling of the written video.
         self._line_px = max(2, round((1.2 + 0.0026 * shorter_px) * text_scale))
         # Beside a narrower face the full wording would look like the caption of its neighbour.
         self._compact_below_px = 4 * self._font_px
-        self._labels = analysis.labels
-        self._marks = [_track_marks(*pair) for pair in zip(analysis.tracks, analysis.timelines, strict=True)]
-        self._first = np.array([marks.first_frame for marks in self._marks], dtype=np.int64)
-        self._last = self._first + [len(marks.percent) - 1 for marks in self._marks]
         self._slot_of_track: dict[int, int] = {}
 
-    def draw(self, frame: np.ndarray, frame_index: int) -> np.ndarray:
+    def paint(self, frame: np.ndarray, marks: Sequence[FaceMark]) -> np.ndarray:
         """Return the frame with everyone on it marked.
 
-        A chip prefers the place where it stood on the frame drawn before, so draw in display order.
+        A chip prefers the place where it stood on the frame painted before, so paint in display order.
 
         Args:
             frame: uint8 (H, W, 3), RGB; not changed.
-            frame_index: its position in the source video.
+            marks: everyone on it.
         Returns: uint8 (H, W, 3); `frame` itself where there is nobody to mark.
         """
-        if not self.is_marked(frame_index):
+        if not marks:
             return frame
         picture = frame.copy()
-        self.draw_on(RgbCanvas(picture), frame_index)
+        self.paint_on(RgbCanvas(picture), marks)
         return picture
 
-    def is_marked(self, frame_index: int) -> bool:
-        """Tell whether there is anybody to mark on a frame."""
-        return bool(((self._first <= frame_index) & (frame_index <= self._last)).any())
-
-    def draw_on(self, canvas: Canvas, frame_index: int) -> None:
-        """Mark everyone on the frame that the canvas holds, as `draw` does."""
-        present = np.flatnonzero((self._first <= frame_index) & (frame_index <= self._last))
-        if not len(present):
-            return
-        marks = [self._marks[i] for i in present]
-        rows = [frame_index - m.first_frame for m in marks]
-        boxes = np.array([m.boxes[row] for m, row in zip(marks, rows, strict=True)])
+    def paint_on(self, canvas: Canvas, marks: Sequence[FaceMark]) -> None:
+        """Mark everyone on the frame that the canvas holds, as `paint` does; at least one."""
+        boxes = np.array([mark.box for mark in marks])
         # A face cut off by the picture's edge keeps a closed box.
         margin = self._line_px + 1
         boxes = np.clip(boxes, margin, np.array(canvas.shape[::-1] * 2) - margin).round().astype(int)
-        for m, row, box in zip(marks, rows, boxes, strict=True):
-            colour = emotion_colour(self._labels[m.emotion[row]])
-            _draw_box(canvas, box, colour=colour, line_px=self._line_px, dashed=bool(m.dashed[row]))
-        chips = [self._chip(m, row) for m, row in zip(marks, rows, strict=True)]
+        for mark, box in zip(marks, boxes, strict=True):
+            colour = emotion_colour(mark.emotion)
+            _draw_box(canvas, box, colour=colour, line_px=self._line_px, dashed=mark.dashed)
+        chips = [self._chip(mark) for mark in marks]
         for chip, (x, y) in zip(chips, self._place(chips, marks, boxes, canvas.shape), strict=True):
             canvas.blit(chip, x, y)
 
-    def _chip(self, marks: _Marks, row: int) -> Chip:
-        emotion = self._labels[marks.emotion[row]]
-        text, font_px = f"person {marks.track_id} · {emotion}", self._font_px
-        if marks.face_px < self._compact_below_px:
-            text, font_px = f"{marks.track_id} · {emotion}", self._small_font_px
-        return _render_chip(text, int(marks.percent[row]), emotion_colour(emotion), font_px)
+    def _chip(self, mark: FaceMark) -> Chip:
+        text, font_px = f"person {mark.track_id} · {mark.emotion}", self._font_px
+        if mark.face_px < self._compact_below_px:
+            text, font_px = f"{mark.track_id} · {mark.emotion}", self._small_font_px
+        return _render_chip(text, mark.percent, emotion_colour(mark.emotion), font_px)
 
     def _place(
-        self, chips: list[Chip], marks: list[_Marks], boxes: np.ndarray, shape: tuple[int, int]
+        self, chips: list[Chip], marks: Sequence[FaceMark], boxes: np.ndarray, shape: tuple[int, int]
     ) -> list[tuple[int, int]]:
         """Choose each chip's top left corner: inside the picture, off the faces and off each other."""
         gap = self._line_px + 1
@@ -137,6 +141,51 @@ class OverlayRenderer:
             # A step of two: the written video has one colour for each 2 x 2 pixels.
             places[i] = (int(slots[best, 0]) & ~1, int(slots[best, 1]) & ~1)
         return places
+
+
+class OverlayRenderer:
+    """Draws box, person, smoothed emotion and confidence of everyone on a frame.
+
+    Args:
+        analysis: its boxes are in the pixels of the frames that will be drawn on.
+        text_scale: factor on the size of text and lines.
+    """
+
+    def __init__(self, analysis: VideoAnalysis, *, text_scale: float = 1.0) -> None:
+        self._painter = FramePainter(analysis.info.width, analysis.info.height, text_scale=text_scale)
+        self._labels = analysis.labels
+        self._marks = [_track_marks(*pair) for pair in zip(analysis.tracks, analysis.timelines, strict=True)]
+        self._first = np.array([marks.first_frame for marks in self._marks], dtype=np.int64)
+        self._last = self._first + [len(marks.percent) - 1 for marks in self._marks]
+
+    def draw(self, frame: np.ndarray, frame_index: int) -> np.ndarray:
+        """Return the frame with everyone on it marked; see `FramePainter.paint`.
+
+        Args:
+            frame: uint8 (H, W, 3), RGB; not changed.
+            frame_index: its position in the source video.
+        """
+        return self._painter.paint(frame, self._marks_on(frame_index))
+
+    def draw_on(self, open_canvas: Callable[[], Canvas], frame_index: int) -> None:
+        """Mark everyone on the frame of a canvas, which is asked for where there is anybody to mark."""
+        if marks := self._marks_on(frame_index):
+            self._painter.paint_on(open_canvas(), marks)
+
+    def _marks_on(self, frame_index: int) -> list[FaceMark]:
+        present = np.flatnonzero((self._first <= frame_index) & (frame_index <= self._last))
+        return [self._mark(self._marks[i], frame_index) for i in present]
+
+    def _mark(self, marks: _Marks, frame_index: int) -> FaceMark:
+        row = frame_index - marks.first_frame
+        return FaceMark(
+            marks.track_id,
+            marks.boxes[row],
+            emotion=self._labels[marks.emotion[row]],
+            percent=int(marks.percent[row]),
+            face_px=marks.face_px,
+            dashed=bool(marks.dashed[row]),
+        )
 
 
 def _track_marks(track: Track, timeline: EmotionTimeline) -> _Marks:

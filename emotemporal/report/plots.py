@@ -109,13 +109,16 @@ def plot_risk_coverage(curves: Mapping[str, RiskCoverage], *, title: str = "") -
     return figure
 
 
-def plot_reliability(probs: np.ndarray, labels: np.ndarray, *, title: str = "") -> Figure:
-    """Draw accuracy against confidence in 15 bins, and how many faces each bin holds.
+def plot_reliability(
+    probs: np.ndarray, labels: np.ndarray, *, title: str = "", items: str = "faces"
+) -> Figure:
+    """Draw accuracy against confidence in 15 bins, and how many items each bin holds.
 
     Args:
         probs: (N, C), rows sum to 1.
         labels: int (N,), true classes in [0, C).
         title: above the axes.
+        items: what they are, in the plural.
     """
     bins = reliability_bins(probs, labels)
     held = bins.num > 0
@@ -128,7 +131,7 @@ def plot_reliability(probs: np.ndarray, labels: np.ndarray, *, title: str = "") 
     colour = _CURVES[0][0]
     upper.plot([0, 1], [0, 1], color=_FAINT, lw=1, label="confidence = accuracy")
     upper.bar(edges[:-1][held], bins.accuracy[held], width, align="edge", color=colour, alpha=0.25)
-    # Two standard errors of a share: bins of few faces say little.
+    # Two standard errors of a share: bins of few items say little.
     spread = 2 * np.sqrt(bins.accuracy * (1 - bins.accuracy) / np.maximum(bins.num, 1))[held]
     upper.errorbar(
         bins.confidence[held],
@@ -138,15 +141,22 @@ def plot_reliability(probs: np.ndarray, labels: np.ndarray, *, title: str = "") 
         ms=4,
         color=colour,
         elinewidth=1,
-        label="faces of a bin",
+        label=f"{items} of a bin",
     )
     upper.set_ylim(0, 1)
     upper.set_ylabel("accuracy (± 2 standard errors)")
-    upper.legend(frameon=False, loc="upper left", title=f"ECE {bins.expected_error:.3f}", alignment="left")
+    # On white: few items in a bin of low confidence can be all right, and reach up to here.
+    upper.legend(
+        loc="upper left",
+        title=f"ECE {bins.expected_error:.3f}",
+        alignment="left",
+        framealpha=0.85,
+        edgecolor="none",
+    )
     upper.set_title(title, fontsize=11)
     lower.bar(edges[:-1], bins.num / bins.num.sum(), width, align="edge", color=colour, alpha=0.6)
     lower.set_xlim(0, 1)
-    lower.set_ylabel("share of faces")
+    lower.set_ylabel(f"share of {items}")
     lower.set_xlabel("confidence")
     for axis in (upper.yaxis, lower.xaxis):
         _percent(axis, 0.2)

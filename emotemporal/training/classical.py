@@ -1,30 +1,43 @@
 """Clip labels from pooled statistics of the frames, by classical models.
 
-With a few hundred clips, what is left of time in means, spreads and quantiles often serves as well as a
-sequence model, and says what a sequence model adds.
+With a few hundred clips, or a few dozen people, what is left of time in means, spreads and quantiles often
+serves as well as a sequence model, and says what a sequence model adds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin, clone
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.model_selection import ParameterGrid, StratifiedGroupKFold, StratifiedKFold, cross_val_predict
+from sklearn.model_selection import (
+    GroupKFold,
+    ParameterGrid,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    cross_val_predict,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from emotemporal.errors import DataError
 from emotemporal.labelling.calibration import fit_temperature
+from emotemporal.models.linear import LinearMap
 
-_QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+PooledName = Literal["logistic", "discriminant", "svm", "boosting"]
+POOLED_NAMES: tuple[str, ...] = get_args(PooledName)
+_INNER_FOLDS = 3
 
-# Each model's classifier, and the settings among which cross-validation chooses.
+Folds = Sequence[tuple[np.ndarray, np.ndarray]]
+"""Positions to train on, and positions held out."""
+
+# Each model's classifier of standardised features, and the settings among which cross-validation chooses.
 _MODELS: dict[str, tuple[ClassifierMixin, dict[str, list[float]]]] = {
     "ridge": (RidgeClassifier(), {"alpha": [10, 30, 100, 300, 1000, 3000]}),
     "logistic": (LogisticRegression(max_iter=3000), {"C": [0.001, 0.003, 0.01, 0.03, 0.1]}),
@@ -58,27 +71,46 @@ class ClassicalModel:
         return softmax(decision / self.temperature, axis=1)
 
 
-def pool_statistics(rows: np.ndarray, *, num_slices: int = 0) -> np.ndarray:
-    """Sum a sequence of any length up in a vector.
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What models of one setting say of clips that they did not see."""
+
+    settings: Mapping[str, Any]
+    decision: np.ndarray
+    """float (N, C)."""
+    score: float
+
+
+def search_settings(
+    make: Callable[..., ClassifierMixin],
+    grid: Mapping[str, Sequence[Any]],
+    features: np.ndarray,
+    labels: np.ndarray,
+    *,
+    folds: Folds,
+    score: Callable[[np.ndarray], float],
+) -> HeldOut:
+    """Try every setting on clips held out and return the best.
 
     Args:
-        rows: (L, D), L at least 1, in order of time.
-        num_slices: equal parts of the sequence whose means are added, for what order tells.
-    Returns: float64 (D * (8 + num_slices),): mean, spread, maximum, five quantiles, slices of each column.
+        make: returns an unfitted classifier of the settings given by name.
+        grid: setting -> values.
+        features: (N, F).
+        labels: int (N,), of C classes.
+        folds: each clip is held out once.
+        score: of decision values (N, C); the highest is chosen, of equal ones the first.
     """
-    rows = np.asarray(rows, dtype=np.float64)
-    parts = [rows.mean(0), rows.std(0), rows.max(0), *np.quantile(rows, _QUANTILES, axis=0)]
-    edges = np.linspace(0, len(rows), num_slices + 1)
-    for onset, offset in pairwise(edges):
-        # A slice of a short sequence holds at least the frame it begins in.
-        first = int(onset)
-        parts.append(rows[first : max(first + 1, round(offset))].mean(0))
-    return np.concatenate(parts)
+    candidates = []
+    for settings in ParameterGrid(grid):
+        found = cross_val_predict(make(**settings), features, labels, cv=folds, method="decision_function")
+        decision = _columns(found)
+        candidates.append(HeldOut(settings, decision, score(decision)))
+    return max(candidates, key=lambda candidate: candidate.score)
 
 
 def clip_folds(
     labels: np.ndarray, *, groups: Sequence[str] | None = None, num_folds: int = 5, seed: int = 0
-) -> list[tuple[np.ndarray, np.ndarray]]:
+) -> Folds:
     """Return pairs of training and held-out positions, with about the same share of each class.
 
     Args:
@@ -119,21 +151,131 @@ def fit_classical(
         )
     folds = clip_folds(labels, groups=groups, num_folds=num_folds, seed=seed)
     classifier, grid = _MODELS[name]
-    candidates = []
-    for settings in ParameterGrid(grid):
-        estimator = make_pipeline(StandardScaler(), clone(classifier).set_params(**settings))
-        held_out = cross_val_predict(estimator, features, labels, cv=folds, method="decision_function")
-        decision = _columns(held_out)
+
+    def make(**settings: Any) -> ClassifierMixin:
+        return make_pipeline(StandardScaler(), clone(classifier).set_params(**settings))
+
+    def calibrated(decision: np.ndarray) -> tuple[float, np.ndarray]:
         temperature = fit_temperature(decision, labels)
-        log_probs = log_softmax(decision / temperature, axis=1)
-        loss = -log_probs[np.arange(len(labels)), labels].mean()
-        candidates.append(
-            ClassicalModel(name, estimator, settings, temperature, float(loss), np.exp(log_probs))
-        )
-    # Of a few hundred clips the likelihood tells settings apart that get equally many right.
-    best = min(candidates, key=lambda model: model.held_out_loss)
-    best.estimator.fit(features, labels)
-    return best
+        return temperature, log_softmax(decision / temperature, axis=1)
+
+    def likelihood(decision: np.ndarray) -> float:
+        # Of a few hundred clips the likelihood tells settings apart that get equally many right.
+        return float(calibrated(decision)[1][np.arange(len(labels)), labels].mean())
+
+    best = search_settings(make, grid, features, labels, folds=folds, score=likelihood)
+    temperature, log_probs = calibrated(best.decision)
+    estimator = make(**best.settings).fit(features, labels)
+    return ClassicalModel(name, estimator, best.settings, temperature, -best.score, np.exp(log_probs))
+
+
+class PooledReduction:
+    """Standardises pooled features and keeps their principal components, their variances summing to 1.
+
+    It sees no labels. Mirrored views are further examples.
+
+    Args:
+        views: (V, N, D), each training clip as it is and, if V is 2, mirrored.
+        num_components: bounded by the data.
+        seed: of the randomised decomposition.
+    """
+
+    def __init__(self, views: np.ndarray, *, num_components: int = 250, seed: int = 0) -> None:
+        stacked = np.reshape(views, (-1, views.shape[-1]))
+        components = PCA(min(num_components, *stacked.shape), svd_solver="randomized", random_state=seed)
+        self._pipeline = make_pipeline(StandardScaler(), components).fit(stacked)
+        # So that one grid of kernel widths and penalties serves any data.
+        self._unit = np.sqrt(components.explained_variance_.sum())
+
+    def __call__(self, views: np.ndarray) -> np.ndarray:
+        """(V, N, D) -> float64 (V, N, K)."""
+        return np.stack([self._pipeline.transform(view) for view in views]) / self._unit
+
+    def fold(self, weight: np.ndarray, bias: np.ndarray) -> LinearMap:
+        """Put a linear model of reduced features, (C, K) and (C,), behind this into one map."""
+        scaler, components = self._pipeline[0], self._pipeline[1]
+        weight = weight @ components.components_ / self._unit
+        return LinearMap(scaler.mean_, scaler.scale_, weight, bias - weight @ components.mean_)
+
+
+class PooledClassifier:
+    """A classifier of reduced features: multinomial logistic regression, linear discriminants with shrunk
+    covariance, a support vector machine with radial kernel, or gradient-boosted trees.
+
+    Its settings are searched for by cross-validation that holds out people of the training set.
+
+    Args:
+        name: which.
+        seed: of what is random in it.
+    """
+
+    def __init__(self, name: PooledName, *, seed: int = 0) -> None:
+        self._unfitted, self._grid = _classifier(name, seed)
+        self.settings: dict[str, float] = {}
+        """What the search chose, once fitted."""
+        self.inner_accuracy: float | None = None
+        """Of the people held out within the training set, with these settings; None without a search."""
+
+    def fit(self, views: np.ndarray, labels: np.ndarray, people: np.ndarray) -> "PooledClassifier":
+        """Learn from clips.
+
+        Args:
+            views: (V, N, K), all of which are learnt from.
+            labels: int (N,).
+            people: (N,), whom each clip shows.
+        """
+        stacked = views.reshape(-1, views.shape[-1])
+        labels, people = np.tile(labels, len(views)), np.tile(people, len(views))
+        if self._grid:
+            inner = GroupKFold(min(_INNER_FOLDS, len(np.unique(people))))
+            folds = list(inner.split(stacked, labels, people))
+            classes = np.unique(labels)
+
+            def accuracy(decision: np.ndarray) -> float:
+                right = classes[decision.argmax(axis=1)] == labels
+                return float(np.mean([right[held_out].mean() for _, held_out in folds]))
+
+            best = search_settings(self._make, self._grid, stacked, labels, folds=folds, score=accuracy)
+            self.settings, self.inner_accuracy = dict(best.settings), best.score
+        self._classifier = self._make(**self.settings).fit(stacked, labels)
+        return self
+
+    def predict_probs(self, views: np.ndarray) -> np.ndarray:
+        """Return the mean over views (V, N, K) of the probabilities, float64 (N, C) for the C labels seen.
+
+        The support vector machine's are a softmax of its decision values, good for ranking and averaging.
+        """
+        return np.mean([self._probs(view) for view in views], axis=0)
+
+    def fold(self, reduction: PooledReduction) -> LinearMap:
+        """Return one map from the features before `reduction` to the logits; of a fitted linear classifier
+        of three classes or more."""
+        return reduction.fold(self._classifier.coef_, self._classifier.intercept_)
+
+    def _make(self, **settings: float) -> ClassifierMixin:
+        return clone(self._unfitted).set_params(**settings)
+
+    def _probs(self, features: np.ndarray) -> np.ndarray:
+        if hasattr(self._classifier, "predict_proba"):
+            return self._classifier.predict_proba(features)
+        return softmax(self._classifier.decision_function(features), axis=1)
+
+
+def _classifier(name: PooledName, seed: int) -> tuple[ClassifierMixin, Mapping[str, list[float]]]:
+    """An unfitted classifier of features whose variances sum to 1, and what of it is searched for."""
+    if name == "logistic":
+        # The slopes of so small features are small: the usual tolerance stops at once.
+        return LogisticRegression(max_iter=500, tol=2e-5), {"C": [3.0, 10.0, 30.0]}
+    if name == "discriminant":
+        return LinearDiscriminantAnalysis(solver="lsqr"), {"shrinkage": [0.1, 0.3, 0.6]}
+    if name == "svm":
+        return SVC(C=3.0, decision_function_shape="ovr"), {"gamma": [0.1, 0.3]}
+    # Eight trees a round: a search over them would take longer than everything else together.
+    trees = HistGradientBoostingClassifier(
+        learning_rate=0.1, max_iter=80, max_leaf_nodes=8, l2_regularization=1.0, max_features=0.2,
+        early_stopping=False, random_state=seed,
+    )  # fmt: skip
+    return trees, {}
 
 
 def _columns(decision: np.ndarray) -> np.ndarray:

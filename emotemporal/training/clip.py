@@ -12,22 +12,18 @@ from lightning.fabric import Fabric
 from torch.nn import functional as F
 
 from emotemporal import __version__
-from emotemporal.checkpoint import (
-    Checkpoint,
-    build_classifier,
-    file_sha256,
-    load_checkpoint,
-    save_checkpoint,
-)
+from emotemporal.checkpoint import Checkpoint, file_sha256, load_checkpoint, save_checkpoint, save_head
 from emotemporal.datasets.crops import CropStore
-from emotemporal.datasets.sequences import ClipSequence, collate, load_sequences
+from emotemporal.datasets.sequences import ClipSequence, add_geometry, collate, load_sequences
 from emotemporal.datasets.splits import Fold, split_clips
 from emotemporal.errors import DataError, UsageError
+from emotemporal.faces.landmarks import MODEL_LICENCE
 from emotemporal.files import save_json
 from emotemporal.labelling.aggregation import AGGREGATIONS
 from emotemporal.labelling.calibration import fit_temperature
 from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.models.temporal import TemporalHead, temper
+from emotemporal.networks import build_classifier
 from emotemporal.structures import ClipBatch
 from emotemporal.training.config import ClipConfig, SequenceAugmentation
 from emotemporal.training.engine import RunFolder, Trainer, make_fabric, settings_of
@@ -38,7 +34,8 @@ def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) ->
     """Measure a temporal head on people or videos it has not seen, then train it on all clips.
 
     After protocol `train-validation` the last training is on split `train` alone. The run folder receives
-    `predictions.csv` and `report.json` of the measurement and `best.safetensors`, frame network included.
+    `predictions.csv` and `report.json` of the measurement, `best.safetensors`, frame network included, and
+    `head.safetensors`, the head alone.
     All epochs are run: nothing is chosen on held-out people.
 
     Args:
@@ -81,12 +78,14 @@ def open_inputs(config: ClipConfig) -> tuple[Checkpoint, CropStore, dict[str, st
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
-        DataError: the store is none, or cut in another geometry.
+        DataError: the store is none, cut in another geometry, or lacks landmarks that the head is to see.
         UsageError: more than one process was asked for.
     """
     frame = load_checkpoint(config.frame_checkpoint, kind="frame")
     store = CropStore.open(config.store)
     store.require_geometry(frame.header.geometry)
+    if config.head.sees_geometry:
+        store.require_landmarks68()
     if config.run.devices != 1:
         raise UsageError(f"run.devices {config.run.devices}: a head trains in one process, use 1")
     inputs = {"frame_checkpoint": frame.sha256, "store": file_sha256(Path(config.store) / "index.csv")}
@@ -107,6 +106,8 @@ def load_clips(
     """
     classifier = build_classifier(frame, device=fabric.device)
     clips = load_sequences(store, classifier, subjects=config.subjects, on_line=on_line)
+    # Whether the head sees it or not: a search may try other streams.
+    clips = [add_geometry(clip) for clip in clips]
     empty = sum(not len(clip) for clip in clips)
     if empty == len(clips):
         raise DataError(f"{config.store}: none of its {len(clips)} clips shows a face")
@@ -205,6 +206,7 @@ def train_head(
     clips: Sequence[ClipSequence],
     fabric: Fabric,
     *,
+    num_classes: int | None = None,
     on_line: Callable[[str], None] | None = None,
     folder: RunFolder | None = None,
 ) -> TemporalHead:
@@ -214,26 +216,29 @@ def train_head(
         config: the run.
         clips: all of them are learnt from.
         fabric: where it is trained.
+        num_classes: C; None for that of the clips' evidence.
         on_line: receives a line every ten epochs, where there is a folder.
         folder: with it the training is resumable and logged.
+    Raises:
+        DataError: the head is to see geometry, and a clip has no landmarks.
     """
     usable = [clip for clip in clips if len(clip)]
+    if config.head.sees_geometry and not all(clip.geometry for clip in usable):
+        raise DataError(
+            f"{config.store}: head.streams {config.head.streams} needs 68 landmarks, which it lacks; "
+            "run extract_faces --landmarks68"
+        )
     torch.manual_seed(config.run.seed)
+    appearance = usable[0].views[0] if usable[0].views else None
+    if num_classes is None:
+        num_classes = appearance.log_probs.shape[1]
     network = TemporalHead(
         config.head,
-        embedding_dim=usable[0].views[0].embeddings.shape[1],
-        num_classes=usable[0].views[0].log_probs.shape[1],
+        embedding_dim=0 if appearance is None else appearance.embeddings.shape[1],
+        num_classes=num_classes,
         trained_classes=trained_labels(usable),
     )
-    network.fit_scale(
-        [
-            (
-                torch.from_numpy(clip.views[0].embeddings).float(),
-                torch.from_numpy(clip.pts_seconds - clip.pts_seconds[0]).float(),
-            )
-            for clip in usable
-        ]
-    )
+    _fit_scales(network, usable)
     steps = max(1, len(usable) // config.optim.batch_size)
     trainer = Trainer(network, optim=config.optim, run=config.run, fabric=fabric, steps_per_epoch=steps)
     state = None if folder is None else folder.load_state()
@@ -250,6 +255,22 @@ def train_head(
     return trainer.averaged.module
 
 
+def _fit_scales(network: TemporalHead, clips: Sequence[ClipSequence]) -> None:
+    if network.spec.sees_appearance:
+        network.fit_scale(
+            [
+                (
+                    torch.from_numpy(clip.views[0].embeddings).float(),
+                    torch.from_numpy(clip.pts_seconds - clip.pts_seconds[0]).float(),
+                )
+                for clip in clips
+            ]
+        )
+    if network.spec.sees_geometry:
+        frames = np.concatenate([view for clip in clips for view in clip.geometry])
+        network.fit_geometry_scale(torch.from_numpy(frames))
+
+
 def _train_epoch(trainer: Trainer, clips: Sequence[ClipSequence], config: ClipConfig) -> float:
     rng = np.random.default_rng(trainer.epoch_generators()[0].initial_seed())
     order = rng.permutation(len(clips))
@@ -259,7 +280,12 @@ def _train_epoch(trainer: Trainer, clips: Sequence[ClipSequence], config: ClipCo
     for step in range(trainer.steps_per_epoch):
         chosen = order[step * size : (step + 1) * size]
         parts = [(clips[i], *_draw_frames(clips[i], config.augmentation, rng)) for i in chosen]
-        batch = collate(parts).to(trainer.fabric.device)
+        batch = collate(parts)
+        if config.augmentation.max_stretch > 0:
+            limit = config.augmentation.max_stretch
+            pace = rng.uniform(1 - limit, 1 + limit, (len(parts), 1))
+            batch = replace(batch, seconds=batch.seconds * torch.from_numpy(pace).float())
+        batch = batch.to(trainer.fabric.device)
         loss = _loss(trainer, batch, config)
         trainer.step(loss, step)
         total += loss.detach()
@@ -269,9 +295,13 @@ def _train_epoch(trainer: Trainer, clips: Sequence[ClipSequence], config: ClipCo
 def _loss(trainer: Trainer, batch: ClipBatch, config: ClipConfig) -> torch.Tensor:
     noise = config.augmentation.embedding_noise
     embeddings = batch.embeddings
-    if noise > 0:
+    if noise > 0 and config.head.sees_appearance:
         embeddings = embeddings + noise * embeddings.std() * torch.randn_like(embeddings)
-    out = trainer.network(embeddings, batch.evidence, batch.seconds, batch.mask)
+    geometry = batch.geometry
+    if geometry is not None and config.head.sees_geometry:
+        noise = config.augmentation.face_noise * trainer.raw.geometry_scale
+        geometry = geometry + noise * torch.randn_like(geometry[:, :1])
+    out = trainer.network(embeddings, batch.evidence, batch.seconds, batch.mask, geometry)
     clip_loss = F.cross_entropy(out.clip_logits, batch.labels, label_smoothing=config.label_smoothing)
     frame_labels = batch.labels[:, None].expand_as(batch.mask)[batch.mask]
     frame_loss = F.cross_entropy(
@@ -323,9 +353,11 @@ def _save(
             "settings": settings_of(config),
             "versions": {"emotemporal": __version__, "torch": torch.__version__},
         },
-        licence=f"{frame.header.licence}; head: {config.licence}",
+        licence=f"{frame.header.licence}; head: {config.licence}"
+        + (f"; {MODEL_LICENCE}" if config.head.sees_geometry else ""),
         metrics={config.protocol: measured} if measured else {},
     )
     tensors = dict(frame.tensors)
     tensors |= {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
     save_checkpoint(path, header, tensors)
+    save_head(path.with_name("head.safetensors"), header, tensors)

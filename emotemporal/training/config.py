@@ -147,6 +147,11 @@ class SequenceAugmentation:
     """Share of frames left out, as a tracker loses faces."""
     embedding_noise: float = 0.05
     """Deviation of Gaussian noise, relative to the embedding's own."""
+    max_stretch: float = 0.0
+    """Time runs faster or slower by up to this share."""
+    face_noise: float = 0.15
+    """Deviation of what is added to the geometry of all frames of a clip alike, relative to its own: as if
+    somebody else's face showed the same."""
 
 
 @dataclass(frozen=True)

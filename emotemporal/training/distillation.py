@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from emotemporal.checkpoint import build_classifier, load_checkpoint
+from emotemporal.checkpoint import load_checkpoint
 from emotemporal.errors import UsageError
 from emotemporal.models.classifier import run_backbone
 from emotemporal.models.specs import BackboneSpec
+from emotemporal.networks import build_classifier
 
 
 def teacher_probs(

@@ -32,6 +32,9 @@ _FORMERLY = {
     "label_set": "fer7",
     "teacher_weight": 0.5,
     "backbone.squeeze_excitation": True,
+    "head.streams": "appearance",
+    # Without geometry, as it was, it changes nothing.
+    "augmentation.face_noise": 0.15,
 }
 
 
@@ -65,16 +68,10 @@ class RunFolder:
 
     def _refuse_other(self, document: Mapping[str, Any]) -> None:
         try:
-            found = _flat(json.loads(self._config.read_text()))
+            found = json.loads(self._config.read_text())
         except (OSError, ValueError):
             found = {}
-        wanted = _flat(document)
-        differing = sorted(
-            name
-            for name in found.keys() | wanted.keys()
-            if name not in _FREE_SETTINGS
-            and (found.get(name, _FORMERLY.get(name)) or None) != (wanted.get(name) or None)
-        )
+        differing = differing_settings(found, document)
         if differing:
             raise UsageError(
                 f"{self.path}: holds a run with other {', '.join(differing)}; choose another run.folder"
@@ -242,6 +239,22 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = int(state["epoch"])
         self.best = float(state["best"])
+
+
+def differing_settings(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return the dotted names of what makes two runs' results differ, as their `config.json` has it.
+
+    Args:
+        found: of a run that may be older than some settings.
+        wanted: of a run to which it is compared.
+    """
+    found, wanted = _flat(found), _flat(wanted)
+    return sorted(
+        name
+        for name in found.keys() | wanted.keys()
+        if name not in _FREE_SETTINGS
+        and (found.get(name, _FORMERLY.get(name)) or None) != (wanted.get(name, _FORMERLY.get(name)) or None)
+    )
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from emotemporal.checkpoint import Checkpoint, build_classifier, choose_labels
+from emotemporal.checkpoint import Checkpoint
 from emotemporal.datasets.face_landmarks import face_landmarks
 from emotemporal.datasets.fer2013 import FaceImages, ferplus_majority
 from emotemporal.datasets.sequences import ClipSequence
@@ -19,6 +19,7 @@ from emotemporal.labelling.aggregation import AGGREGATIONS, aggregate_sum, aggre
 from emotemporal.labels import FER7, FERPLUS8, LabelMap
 from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.models.mixed import mirror_landmarks
+from emotemporal.networks import build_classifier, choose_labels
 from emotemporal.training.metrics import accuracy_interval, classification_metrics
 
 
@@ -63,6 +64,8 @@ def predict_clips(
         classifier: the networks.
         clips: labelled in the classifier's emotions.
         label_map: from these to the emotions to predict, for truth and probabilities alike; None keeps them.
+    Raises:
+        UsageError: the head sees geometry, and a clip has no landmarks.
     """
     if label_map is None:
         label_map = LabelMap.between(classifier.labels, classifier.labels)
@@ -74,7 +77,8 @@ def predict_clips(
         if len(clip):
             frames = label_map.merge_probs(np.exp(clip.views[0].log_probs))
             if classifier.head is not None:
-                _, of_clip = classifier.classify_sequence(clip.views[0], clip.pts_seconds)
+                seen = clip.views[0], clip.pts_seconds, clip.landmarks68
+                _, of_clip = classifier.classify_sequence(*seen)
                 probs["head"] = label_map.merge_probs(of_clip)
                 winners["head"] = int(probs["head"].argmax())
             for name, aggregate in (("sum", aggregate_sum), ("vote", aggregate_vote)):
@@ -95,7 +99,8 @@ def clip_report(
         labels: the C emotions.
         aggregations: those the classifier has.
     Returns: `num`, and under `aggregations` for each what `classification_metrics` returns, with
-        `interval` (95 %, bootstrap over subjects) and `per_subject` accuracy where subjects are known.
+        `interval` (95 %, bootstrap over subjects), `per_subject` accuracy and its `subject_deviation`
+        (sample standard deviation, None for one) where subjects are known.
     """
     truth = np.array([prediction.label for prediction in predictions])
     subjects = [prediction.subject for prediction in predictions]
@@ -106,12 +111,26 @@ def clip_report(
         probs = np.stack([prediction.probs.get(name, uniform) for prediction in predictions])
         found = classification_metrics(truth, pred, probs, labels)
         if all(subjects):
-            correct = pred == truth
-            found["interval"] = accuracy_interval(correct, subjects)
-            which = np.array(subjects)
-            found["per_subject"] = {s: float(correct[which == s].mean()) for s in sorted(set(subjects))}
+            found |= spread_over_subjects(pred == truth, subjects)
         report["aggregations"][name] = found
     return report
+
+
+def spread_over_subjects(correct: np.ndarray, subjects: Sequence[str]) -> dict[str, Any]:
+    """Return `interval`, `per_subject` and `subject_deviation` of `clip_report`.
+
+    Args:
+        correct: (N,), in [0, 1]: whether a clip's prediction is right, or how often it is.
+        subjects: (N,), whom each clip shows.
+    """
+    which = np.array(subjects)
+    per_subject = {name: float(correct[which == name].mean()) for name in sorted(set(subjects))}
+    values = list(per_subject.values())
+    return {
+        "interval": accuracy_interval(correct, subjects),
+        "per_subject": per_subject,
+        "subject_deviation": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+    }
 
 
 def fold_report(
@@ -157,6 +176,39 @@ def write_predictions(path: str | Path, predictions: Sequence[ClipPrediction], l
                 values = prediction.probs.get(name)
                 row += [""] * len(labels) if values is None else [f"{p:.6f}" for p in values]
             writer.writerow(row)
+
+
+def read_predictions(path: str | Path) -> tuple[list[ClipPrediction], tuple[str, ...]]:
+    """Return what `write_predictions` wrote, and the emotions.
+
+    Raises:
+        DataError: there is no such file, or it is another table.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            rows, header = list(reader), list(reader.fieldnames or [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as a table of predictions ({error})") from error
+    names = [name for name in AGGREGATIONS if name in header]
+    prefix = f"{names[0]}_" if names else ""
+    labels = tuple(column.removeprefix(prefix) for column in header if names and column.startswith(prefix))
+    columns = ["clip_id", "subject", "label", *names]
+    columns += [f"{name}_{emotion}" for name in names for emotion in labels]
+    if not rows or not labels or header != columns:
+        raise DataError(f"{path}: not a table of predictions; expected what train-clip or evaluate wrote")
+    predictions = []
+    for line, row in enumerate(rows, start=2):
+        try:
+            said = [name for name in names if row[name]]
+            probs = {n: np.float32([float(row[f"{n}_{emotion}"]) for emotion in labels]) for n in said}
+            winners = {name: labels.index(row[name]) for name in said}
+            label = labels.index(row["label"])
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{path}, line {line}: not a prediction ({error})") from error
+        predictions.append(ClipPrediction(row["clip_id"], row["subject"], label, winners, probs))
+    return predictions, labels
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,13 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from emotemporal import __version__
-from emotemporal.checkpoint import (
-    CheckpointHeader,
-    build_classifier,
-    file_sha256,
-    load_checkpoint,
-    save_checkpoint,
-)
+from emotemporal.checkpoint import CheckpointHeader, file_sha256, load_checkpoint, save_checkpoint
 from emotemporal.datasets.face_landmarks import face_landmarks
 from emotemporal.datasets.fer2013 import (
     FaceImages,
@@ -37,6 +31,7 @@ from emotemporal.models.classifier import run_backbone
 from emotemporal.models.mixed import landmark_vector
 from emotemporal.models.network import FrameNetwork
 from emotemporal.models.specs import BackboneSpec
+from emotemporal.networks import build_classifier
 from emotemporal.report.plots import plot_confusion, render_figure
 from emotemporal.training.augmentation import augment_faces, augment_faces_with_landmarks, mix_pairs
 from emotemporal.training.config import FrameConfig

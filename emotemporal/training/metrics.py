@@ -28,7 +28,7 @@ def classification_metrics(
     Returns: `num`, `num_without_prediction`, `accuracy` (weighted average recall), `uar` (unweighted
         average recall over the classes that occur), `macro_f1` (over the same), `ece` (15 bins, of what
         was predicted; None if nothing was), `per_class_recall` (None for a class that does not occur),
-        `confusion` (C rows of truth, C columns of what was predicted), `labels`.
+        `per_class_num`, `confusion` (C rows of truth, C columns of what was predicted), `labels`.
     """
     num_classes = len(names)
     missing = pred < 0
@@ -48,6 +48,7 @@ def classification_metrics(
         "macro_f1": float(f1[occurs].mean()),
         "ece": calibration_error(probs[~missing], labels[~missing]) if not missing.all() else None,
         "per_class_recall": {name: float(recall[i]) if occurs[i] else None for i, name in enumerate(names)},
+        "per_class_num": {name: int(support[i]) for i, name in enumerate(names)},
         "confusion": confusion[:, :num_classes].tolist(),
         "labels": list(names),
     }
@@ -72,7 +73,7 @@ def accuracy_interval(
     """Return the 95 % interval of the accuracy by bootstrap over groups (people); None for a single one.
 
     Args:
-        correct: bool (N,).
+        correct: (N,), in [0, 1]: whether each item is right, or how often over several runs.
         groups: (N,), whom each item shows; items of one person are no independent draws.
     """
     names, which = np.unique(np.asarray(groups), return_inverse=True)

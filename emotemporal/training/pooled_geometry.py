@@ -22,14 +22,9 @@ from emotemporal.files import save_json
 from emotemporal.labelling.calibration import fit_temperature
 from emotemporal.models.baseline import centre_on_person, typical_spread
 from emotemporal.models.linear import LinearAverage, log_probs, temper_probs
-from emotemporal.models.pooled import (
-    AVERAGED,
-    PooledClassifier,
-    PooledReduction,
-    feature_blocks,
-    pool_landmarks,
-)
+from emotemporal.models.pooled import AVERAGED, feature_blocks, pool_landmarks
 from emotemporal.models.pooled_geometry import GeometryModel
+from emotemporal.training.classical import PooledClassifier, PooledReduction
 from emotemporal.training.config import GeometryTrainingConfig
 from emotemporal.training.metrics import accuracy_interval, classification_metrics
 

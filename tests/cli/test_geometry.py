@@ -4,15 +4,20 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from emotemporal.checkpoint import load_checkpoint, load_geometry_checkpoint
+from emotemporal.checkpoint import load_checkpoint, load_geometry_checkpoint, save_checkpoint
 from emotemporal.cli.predict_clip import main
 from emotemporal.datasets.ravdess_landmarks import EMOTIONS
 from emotemporal.faces import landmarks
+from emotemporal.faces.geometry import TEMPLATE
 from emotemporal.geometry import MIN_BASELINE_CLIPS, GeometryReader
+from emotemporal.models.temporal import TemporalHead
 from emotemporal.pipeline import EmotionPipeline
 
 
@@ -164,3 +169,52 @@ def test_the_shipped_weights_on_videos_of_ravdess(root, data_folder, tiny_frame_
         (timeline,) = reader.analyze(pipeline, clip).timelines
         right += timeline.geometry.emotion == EMOTIONS[int(clip.name.split("-")[2]) - 1]
     assert right >= 4
+
+
+@pytest.fixture(scope="session")
+def geometry_head_checkpoint(tiny_clip_checkpoint, tmp_path_factory) -> Path:
+    """The tiny networks with a head of both streams."""
+    torch.manual_seed(0)
+    frame = load_checkpoint(tiny_clip_checkpoint)
+    spec = replace(frame.header.head, streams="both")
+    head = TemporalHead(spec, embedding_dim=16, num_classes=7, trained_classes=range(7))
+    torch.nn.init.normal_(head.clip_correction.weight)
+    head.motion_range = torch.tensor([0.0, 1e-9])
+    tensors = {name: value for name, value in frame.tensors.items() if name.startswith("backbone.")}
+    tensors |= {f"head.{name}": value for name, value in head.state_dict().items()}
+    path = tmp_path_factory.mktemp("weights") / "both.safetensors"
+    save_checkpoint(path, replace(frame.header, head=spec, licence="not to sell"), tensors)
+    return path
+
+
+def test_a_head_that_sees_landmarks_gets_them(
+    geometry_head_checkpoint, short_clip, tmp_path, capsys, monkeypatch
+):
+    def probs(mouth):
+        """Of everybody's clip, where all faces are the template with a mouth of another width."""
+
+        class Predictor:
+            def predict(self, image, boxes):
+                face = TEMPLATE * np.where(np.arange(68)[:, None] < 48, (1, 1), (mouth, 1))
+                return np.stack([40 * face + box[:2] for box in boxes]).astype(np.float32)
+
+        monkeypatch.setattr(landmarks, "LandmarkPredictor", Predictor)
+        arguments = ["--checkpoint", str(geometry_head_checkpoint), "--output-dir", str(tmp_path), "--json"]
+        assert main([str(short_clip), *arguments]) == 0
+        printed = capsys.readouterr()
+        assert printed.err.strip() == "licence of --checkpoint: not to sell"
+        return [person["clip"]["head"]["probs"] for person in json.loads(printed.out)["people"]]
+
+    usual = probs(1.0)
+    assert len(usual) == 3
+    assert usual == probs(1.0)
+    assert usual != probs(1.5)
+
+
+def test_a_head_without_its_landmarks_is_one_line(geometry_head_checkpoint, short_clip, capsys, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(landmarks, "find_spec", lambda name: None if name == "dlib" else find(name))
+    assert main([str(short_clip), "--checkpoint", str(geometry_head_checkpoint)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"error: {geometry_head_checkpoint}: its head sees geometry; 68 landmarks need")
+    assert "pip install 'emotemporal[landmarks]'" in line

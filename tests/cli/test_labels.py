@@ -194,15 +194,14 @@ def test_clips_are_measured_in_the_set(
     store, tiny_ferplus_checkpoint, tmp_path, capsys, label_set, num, left_out
 ):
     arguments = ["--checkpoint", str(tiny_ferplus_checkpoint), "--data", str(store), "--labels", label_set]
-    predictions = tmp_path / "predictions.csv"
-    assert evaluate([*arguments, "--json", "--predictions", str(predictions)]) == 0
+    assert evaluate([*arguments, "--json", "--report", str(tmp_path / "report")]) == 0
     document = json.loads(capsys.readouterr().out)
     label_set = "fer7" if label_set == "fer2013" else label_set
     assert (document["num"], document["num_left_out"]) == (num, left_out)
     assert document["label_set"] == label_set
     assert document["labels"] == list(LABEL_SETS[label_set])
     truth = {"fer7": ["disgust", "fear", "happy"], "fer6": ["angry", "fear", "happy"], "binary": ["happy"]}
-    table = pd.read_csv(predictions)
+    table = pd.read_csv(tmp_path / "report" / "predictions.csv")
     assert sorted(table.label) == sorted(truth[label_set])
     for name in ("head", "sum", "vote"):
         assert document[name]["num"] == num

@@ -1,6 +1,7 @@
 """Extraction, evaluation and training from the command line, on clips of nine frames."""
 
 import csv
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from emotemporal.checkpoint import load_checkpoint
 from emotemporal.cli import COMMANDS
 from emotemporal.cli import main as emotemporal
 from emotemporal.cli.evaluate import main as evaluate
@@ -19,6 +21,10 @@ from emotemporal.cli.train_clip import main as train_clip
 from emotemporal.cli.train_frame import main as train_frame
 from emotemporal.datasets.clips import ClipItem
 from emotemporal.datasets.crops import CropStore
+from emotemporal.datasets.sequences import load_sequences
+from emotemporal.faces import landmarks
+from emotemporal.labelling.aggregation import AGGREGATIONS
+from emotemporal.networks import build_classifier
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +50,20 @@ def row_of(table: str, name: str) -> list[str]:
 
 
 def test_extraction_goes_on_where_it_stopped(manifest, store, capsys):
-    clips = sorted((store / "clips").iterdir())
-    assert len(clips) == 2
-    clips[0].unlink()
-    kept = clips[1].stat().st_mtime_ns
+    journal = store / "shards" / "0000.journal"
+    first = journal.read_bytes().splitlines(keepends=True)[0]
+    assert journal.read_bytes().count(b"\n") == 2
+    # As if it had been killed while it wrote the second clip.
+    journal.write_bytes(first + b"half a li")
+    data = (store / "shards" / "0000.bin").read_bytes()
     assert extract_faces([str(manifest), "--output", str(store)]) == 0
     printed = capsys.readouterr()
     assert "1 of 2 clips are in the store already" in printed.err
     assert row_of(printed.out, "clips") == ["2", "of", "2", "videos"]
     assert row_of(printed.out, "frames")[0] == "18"
     assert row_of(printed.out, "of several tracks")[0] == "2"
-    assert sorted((store / "clips").iterdir()) == clips
-    assert clips[1].stat().st_mtime_ns == kept
+    assert (store / "shards" / "0000.bin").read_bytes() == data
+    assert (store / "shards" / "0001.journal").read_bytes().count(b"\n") == 1
 
 
 def test_an_unreadable_video_is_named_and_the_others_are_kept(short_clip, tmp_path, capsys):
@@ -86,6 +94,34 @@ def test_what_extraction_refuses(store, tmp_path, capsys, arguments, code, text)
     arguments = [argument.format(store=store) for argument in arguments]
     assert extract_faces([str(tmp_path), "--output", str(tmp_path / "new"), *arguments]) == code
     assert text in capsys.readouterr().err
+
+
+def test_landmarks_without_their_extra_are_one_line(manifest, tmp_path, monkeypatch, capsys):
+    find = importlib.util.find_spec
+    hidden = "face_recognition_models"
+    monkeypatch.setattr(landmarks, "find_spec", lambda name: None if name == hidden else find(name))
+    arguments = [str(manifest), "--output", str(tmp_path / "store"), "--landmarks68"]
+    assert extract_faces(arguments) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert "pip install 'emotemporal[landmarks]'" in line
+    assert not (tmp_path / "store").exists()
+
+
+def test_landmarks_are_kept_and_come_back(manifest, store, tiny_frame_checkpoint, tmp_path, capsys):
+    pytest.importorskip("dlib")
+    folder = tmp_path / "store"
+    assert extract_faces([str(manifest), "--output", str(folder), "--landmarks68"]) == 0
+    with_points, plain = CropStore.open(folder), CropStore.open(store)
+    classifier = build_classifier(load_checkpoint(tiny_frame_checkpoint))
+    for clip, other in zip(*(load_sequences(s, classifier) for s in (with_points, plain)), strict=True):
+        assert other.landmarks68 is None
+        assert clip.landmarks68.shape == (len(clip), 68, 2)
+        np.testing.assert_array_equal(clip.views[0].log_probs, other.views[0].log_probs)
+        crops = with_points.read(clip.clip_id).crops
+        np.testing.assert_array_equal(crops.crops, plain.read(clip.clip_id).crops.crops)
+        np.testing.assert_array_equal(clip.landmarks68, crops.landmarks68)
+    assert extract_faces([str(manifest), "--output", str(store), "--landmarks68"]) == 1
+    assert "(landmarks68 False in it, True now); choose a new folder" in capsys.readouterr().err
 
 
 def test_relabelling_leaves_the_crops(short_clip, tmp_path, capsys):
@@ -142,21 +178,24 @@ def test_evaluation_of_videos_and_of_their_store_agree(manifest, store, tiny_cli
         )
 
 
-def test_evaluation_prints_a_table(store, tiny_clip_checkpoint, tmp_path, capsys):
-    path = tmp_path / "predictions.csv"
-    arguments = ["--checkpoint", str(tiny_clip_checkpoint), "--data", str(store), "--predictions", str(path)]
-    assert evaluate(arguments) == 0
+def test_evaluation_prints_a_table_and_writes_a_report(store, tiny_clip_checkpoint, tmp_path, capsys):
+    folder = tmp_path / "new" / "report"
+    arguments = ["--checkpoint", str(tiny_clip_checkpoint), "--data", str(store)]
+    assert evaluate([*arguments, "--report", str(folder)]) == 0
     assert "accuracy" in capsys.readouterr().out
-    assert len(path.read_text().splitlines()) == 3
-
-
-def test_evaluation_draws_clips(store, tiny_clip_checkpoint, tmp_path, capsys):
-    folder = tmp_path / "figures"
-    arguments = ["--checkpoint", str(tiny_clip_checkpoint), "--data", str(store), "--figures", str(folder)]
-    assert evaluate(arguments) == 0
+    pictures = {f"{what}_{name}.png" for what in ("confusion", "reliability") for name in AGGREGATIONS}
     assert {path.name for path in folder.iterdir()} == {
-        f"confusion_{name}.png" for name in ("head", "sum", "vote")
-    }
+        "report.md",
+        "report.json",
+        "predictions.csv",
+    } | pictures
+    assert len((folder / "predictions.csv").read_text().splitlines()) == 3
+    assert evaluate([*arguments, "--json"]) == 0
+    assert json.loads((folder / "report.json").read_text()) == json.loads(capsys.readouterr().out)
+    text = (folder / "report.md").read_text()
+    assert text.startswith("# Evaluation of tiny\n")
+    assert "| | head | sum | vote |" in text
+    assert all(f"({name})" in text for name in pictures)
 
 
 @pytest.fixture(scope="module")
@@ -170,23 +209,24 @@ def face_table(tmp_path_factory):
     return path
 
 
-def test_evaluation_draws_faces(face_table, tiny_frame_checkpoint, tmp_path, capsys):
+def test_evaluation_reports_faces(face_table, tiny_frame_checkpoint, tmp_path, capsys):
     arguments = ["--checkpoint", str(tiny_frame_checkpoint), "--data", str(face_table)]
     arguments += ["--split", "PublicTest", "--json"]
     assert evaluate(arguments) == 0
     plain = json.loads(capsys.readouterr().out)
-    folder = tmp_path / "figures"
-    assert evaluate([*arguments, "--figures", str(folder)]) == 0
-    assert json.loads(capsys.readouterr().out) == plain
-    pictures = {path.name: cv2.imread(str(path)) for path in folder.iterdir()}
+    folder = tmp_path / "report"
+    assert evaluate([*arguments, "--report", str(folder)]) == 0
+    assert json.loads(capsys.readouterr().out) == plain == json.loads((folder / "report.json").read_text())
+    assert "| | frames |" in (folder / "report.md").read_text()
+    pictures = {path.name: cv2.imread(str(path)) for path in folder.glob("*.png")}
     assert set(pictures) == {"confusion.png", "reliability.png", "risk_coverage.png"}
     assert all(picture.std() > 10 for picture in pictures.values())
 
 
-def test_figures_that_cannot_be_written_are_one_line(face_table, tiny_frame_checkpoint, tmp_path, capsys):
+def test_a_report_that_cannot_be_written_is_one_line(face_table, tiny_frame_checkpoint, tmp_path, capsys):
     (tmp_path / "file").touch()
     arguments = ["--checkpoint", str(tiny_frame_checkpoint), "--data", str(face_table)]
-    arguments += ["--split", "PublicTest", "--figures", str(tmp_path / "file")]
+    arguments += ["--split", "PublicTest", "--report", str(tmp_path / "file")]
     assert evaluate(arguments) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: cannot write")
@@ -267,11 +307,59 @@ def test_impossible_settings_are_one_line(arguments, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--labels", "ferplus", "--protocol", "fer2013"], ["--protocol", "clips", "--flip"]]
+    "arguments",
+    [
+        ["--labels", "ferplus", "--protocol", "fer2013"],
+        ["--protocol", "clips", "--flip"],
+        ["--cross-validation", "runs/absent"],
+    ],
 )
 def test_flags_that_contradict_each_other(tiny_clip_checkpoint, store, arguments, capsys):
     assert evaluate(["--checkpoint", str(tiny_clip_checkpoint), "--data", str(store), *arguments]) == 2
     assert "error: --" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--checkpoint", "some.safetensors"]])
+def test_an_evaluation_of_nothing(arguments, capsys):
+    assert evaluate(arguments) == 2
+    assert "is missing; give --checkpoint and --data, or --cross-validation" in capsys.readouterr().err
+
+
+def test_evaluation_of_cross_validations(store, tiny_frame_checkpoint, tmp_path, capsys):
+    rows = CropStore.open(store).read_index()
+    # The two videos are copies of one another: only here may they stand on both sides.
+    apart = shutil.copytree(store, tmp_path / "store")
+    videos = [tmp_path / name for name in ("one.mp4", "two.mp4")]
+    own = [ClipItem(videos[i], r.clip_id, r.label, r.subject, source=str(i)) for i, r in enumerate(rows)]
+    CropStore.open(apart).write_index(own)
+    folders = [tmp_path / f"seed{seed}" for seed in (0, 1)]
+    for seed, folder in enumerate(folders):
+        arguments = ["--store", str(apart), "--frame-checkpoint", str(tiny_frame_checkpoint)]
+        arguments += ["--optim.epochs", "1", "--optim.batch-size", "2", "--run.accelerator", "cpu"]
+        assert train_clip([*arguments, "--run.folder", str(folder), "--run.seed", str(seed)]) == 0
+    capsys.readouterr()
+    documents = []
+    for given in (folders[:1], folders[1:], folders):
+        report = tmp_path / "report" / str(len(documents))
+        arguments = ["--cross-validation", *map(str, given), "--json", "--report", str(report)]
+        assert evaluate(arguments) == 0
+        documents.append(json.loads(capsys.readouterr().out))
+        found = {path.name for path in report.glob("predictions*.csv")}
+        assert found == (
+            {"predictions.csv"} if len(given) == 1 else {f"predictions_seed{i}.csv" for i in (0, 1)}
+        )
+    trained = json.loads((folders[0] / "report.json").read_text())["aggregations"]
+    for name in AGGREGATIONS:
+        ece = pytest.approx(trained[name]["ece"], abs=1e-5)
+        assert documents[0][name] == trained[name] | {"ece": ece}
+        alone = [document[name]["accuracy"] for document in documents[:2]]
+        assert documents[2][name]["per_run"]["accuracy"] == alone
+        assert documents[2][name]["accuracy"] == pytest.approx(np.mean(alone))
+    assert [run["seed"] for run in documents[2]["runs"]] == [0, 1]
+    assert documents[0]["protocol"] == "leave-one-subject-out"
+    assert documents[0]["folds"]["head"]["mean"] == documents[0]["head"]["accuracy"]
+    assert evaluate(["--cross-validation", str(folders[0])]) == 0
+    assert "head: 2 folds" in capsys.readouterr().out
 
 
 def test_a_clip_without_a_face_is_an_error_in_every_accuracy(tiny_clip_checkpoint, tmp_path, capsys):

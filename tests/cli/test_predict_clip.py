@@ -15,7 +15,7 @@ from emotemporal.labels import FER7
 from emotemporal.pipeline import EmotionPipeline
 
 BAD_NAMES = ("text.mp4", "empty.mp4", "cut.mp4", "nothing", "absent.mp4", "long" * 80 + ".mp4")
-TOOLS = ("predict_clip", "extract_faces", "train_frame", "train_clip", "train_geometry", "evaluate")
+TOOLS = ("predict_clip", "live", "extract_faces", "train_frame", "train_clip", "train_geometry", "evaluate")
 FIXED = "frame_index pts_seconds track_id status x1 y1 x2 y2 score emotion smoothed_emotion confidence"
 
 

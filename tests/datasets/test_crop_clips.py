@@ -48,3 +48,38 @@ def test_clips_of_other_emotions_and_people_are_named(tmp_path):
         load_crop_clips(store, ["sad"])
     with pytest.raises(DataError, match="no clips of bob"):
         load_crop_clips(store, ["fear"], subjects=["bob"])
+
+
+def test_rows_are_chosen_by_all_that_is_asked(tmp_path):
+    store = CropStore.create(tmp_path / "store", CropGeometry(), {})
+    (tmp_path / "a.mp4").touch()
+    items = [
+        ClipItem(tmp_path / "a.mp4", f"{label}_{subject}_{split}", label, subject, split)
+        for label in ("disgust", "sad", "calm")
+        for subject in ("ann", "bob")
+        for split in ("train", "val")
+    ]
+    for item in items:
+        store.write(item, StoredClip(5, 0, None))
+    store.write_index(items)
+
+    def chosen(**wanted):
+        rows = store.choose_rows(["sad", "angry", "calm"], **wanted)
+        return [(row.clip_id, label) for row, label in rows]
+
+    assert len(chosen()) == 12
+    assert chosen(subjects=["bob"], splits=["val"]) == [
+        ("disgust_bob_val", "angry"),
+        ("sad_bob_val", "sad"),
+        ("calm_bob_val", "calm"),
+    ]
+    # What counts as angry is shown by whoever asks for that.
+    assert [name for name, _ in chosen(emotions=["angry"], splits=["train"])] == [
+        "disgust_ann_train",
+        "disgust_bob_train",
+    ]
+    with pytest.raises(DataError, match="'calm', expected sad, angry; extract_faces --calm neutral"):
+        store.choose_rows(["sad", "angry"])
+    assert len(store.choose_rows(["sad", "angry"], emotions=["sad", "angry"])) == 8
+    with pytest.raises(DataError, match="no clips of ann, test, sad"):
+        store.choose_rows(["sad"], subjects=["ann"], splits=["test"], emotions=["sad"])

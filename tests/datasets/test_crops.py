@@ -1,5 +1,6 @@
 """The crop store keeps what it is given, whole, in one geometry."""
 
+import json
 import os
 import subprocess
 import sys
@@ -86,11 +87,90 @@ def test_a_damaged_clip_is_named_and_not_taken_for_there(tmp_path, damage):
     store = CropStore.create(tmp_path, GEOMETRY, {})
     one = item("one", tmp_path)
     store.write(one, some_clip())
-    file = tmp_path / "clips" / "one.npz"
+    file = tmp_path / "shards" / "0000.bin"
     file.write_bytes(damage(file.read_bytes()))
     assert not store.has(one)
-    with pytest.raises(DataError, match=r"one\.npz: not readable"):
+    with pytest.raises(DataError, match="clip one is not readable"):
         store.read("one")
+    store.write(one, some_clip())
+    assert store.has(one)
+    # In a shard of its own or not: whoever looks next finds the new one.
+    assert CropStore.create(tmp_path, GEOMETRY, {}).has(one)
+
+
+def test_a_clip_that_is_not_there_is_named(tmp_path):
+    store = CropStore.create(tmp_path, GEOMETRY, {})
+    for look in (store.read, store.digest):
+        with pytest.raises(DataError, match="clip one is not in it; run extract_faces again"):
+            look("one")
+
+
+def test_frames_are_read_without_the_others(tmp_path):
+    store = CropStore.create(tmp_path, GEOMETRY, {})
+    one = item("one", tmp_path)
+    store.write(one, some_clip(40))
+    file = tmp_path / "shards" / "0000.bin"
+    data = file.read_bytes()
+    last = data.index(some_clip(40).crops.crops[39].tobytes())
+    file.write_bytes(data[:last] + bytes([data[last] ^ 1]) + data[last + 1 :])
+    crops = store.read("one", verify=False).crops
+    assert not crops.crops.flags.writeable
+    np.testing.assert_array_equal(crops.crops[[3, 17]], some_clip(40).crops.crops[[3, 17]])
+    with pytest.raises(DataError, match="another checksum of crops"):
+        store.read("one")
+
+
+def test_a_digest_tells_crops_and_times_but_reads_none(tmp_path):
+    store = CropStore.create(tmp_path / "store", GEOMETRY, {})
+    clip = some_clip()
+    later = CropSequence(2, clip.crops.frame_index, clip.crops.pts_seconds + 1, clip.crops.crops)
+    store.write(item("one", tmp_path), clip)
+    store.write(item("two", tmp_path), StoredClip(11, 1, clip.crops))
+    store.write(item("later", tmp_path), StoredClip(10, 2, later))
+    store.write(item("longer", tmp_path), some_clip(4))
+    store.write(item("none", tmp_path), StoredClip(10, 0, None))
+    (tmp_path / "store" / "shards" / "0000.bin").unlink()
+    one, two, *others = (store.digest(name) for name in ("one", "two", "later", "longer", "none"))
+    assert one == two
+    assert len({one, *others}) == 4
+
+
+def with_landmarks(clip: StoredClip) -> StoredClip:
+    crops = clip.crops
+    points = np.random.default_rng(1).uniform(-5, 500, (len(crops), 68, 2)).astype(np.float32)
+    sequence = CropSequence(crops.track_id, crops.frame_index, crops.pts_seconds, crops.crops, points)
+    return StoredClip(clip.num_frames, clip.num_people, sequence)
+
+
+def test_landmarks_are_kept_by_all_clips_or_none(tmp_path):
+    plain = CropStore.create(tmp_path / "plain", GEOMETRY, {})
+    store = CropStore.create(tmp_path / "store", GEOMETRY, {}, landmarks68=True)
+    one, clip = item("one", tmp_path), with_landmarks(some_clip())
+    store.write(one, clip)
+    store.write(item("none", tmp_path), StoredClip(7, 0, None))
+    store.write_index([one, item("none", tmp_path)])
+    again = CropStore.open(tmp_path / "store")
+    again.require_landmarks68()
+    np.testing.assert_array_equal(again.read("one").crops.landmarks68, clip.crops.landmarks68)
+    assert again.has(one)
+    for target, given in ((plain, clip), (store, some_clip())):
+        with pytest.raises(ValueError, match="landmarks68"):
+            target.write(one, given)
+    with pytest.raises(DataError, match="holds no 68 landmarks; run extract_faces --landmarks68"):
+        plain.require_landmarks68()
+    with pytest.raises(DataError, match="landmarks68 False in it, True now"):
+        CropStore.create(tmp_path / "plain", GEOMETRY, {}, landmarks68=True)
+
+
+def test_a_store_of_an_older_release_is_refused(tmp_path):
+    # As version 1 wrote it: a file for each clip.
+    header = {"format_version": 1, "geometry": {"side_px": 16, "template": []}, "provenance": {}}
+    (tmp_path / "store.json").write_text(json.dumps(header))
+    (tmp_path / "index.csv").touch()
+    text = "format version 1, this release reads 2; run extract_faces again, into a new folder"
+    for look in (CropStore.open, lambda folder: CropStore.create(folder, GEOMETRY, {})):
+        with pytest.raises(DataError, match=text):
+            look(tmp_path)
 
 
 def test_the_index_keeps_what_the_data_set_says(tmp_path):
@@ -128,8 +208,8 @@ def test_what_killed_processes_left_is_removed(tmp_path):
     store = CropStore.create(tmp_path, GEOMETRY, {})
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    theirs = tmp_path / "clips" / f".emotemporal-{process.pid}-0a.part.npz"
-    ours = tmp_path / "clips" / f".emotemporal-{os.getpid()}-0a.part.npz"
+    theirs = tmp_path / f".emotemporal-{process.pid}-0a.part.csv"
+    ours = tmp_path / f".emotemporal-{os.getpid()}-0a.part.csv"
     theirs.touch()
     ours.touch()
     store.remove_abandoned()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from emotemporal.faces.detector import MtcnnDetector
+from emotemporal.faces.live import FacesNow, LiveTracker
 from emotemporal.faces.tracker import FaceTracker
 from emotemporal.structures import Detections, FaceRows, FrameBatch, Track
 
@@ -129,6 +130,19 @@ def track_script() -> Callable[..., Run]:
         return run_tracker(data, FaceTracker(detector, **settings), batch_size)
 
     return track
+
+
+@pytest.fixture
+def live_script() -> Callable[..., list[FacesNow]]:
+    """Draw scripted faces, follow them frame by frame, return what was told of each."""
+
+    def follow(num_frames: int, paths: list[Path2D], **settings) -> list[FacesNow]:
+        scene = settings.pop("scene", lambda i: 0)
+        detector = settings.pop("detector", None) or StubDetector(paths)
+        tracker = LiveTracker(detector, **settings)
+        return [tracker.update(f, 0.5 + i / FPS) for i, f in enumerate(draw_video(num_frames, paths, scene))]
+
+    return follow
 
 
 @pytest.fixture

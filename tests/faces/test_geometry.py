@@ -8,11 +8,13 @@ from emotemporal.faces.geometry import (
     GEOMETRY_DIM,
     HEAD_NAMES,
     MEASURE_NAMES,
+    STREAM_DIM,
     TEMPLATE,
     expression_measures,
     feature_motion,
     fill_missing,
     geometry_features,
+    geometry_stream,
     head_pose,
     mirror_points,
     normalise_shapes,
@@ -137,3 +139,32 @@ def test_motion_is_a_second_s_worth_at_any_rate(rate):
 
 def test_a_single_frame_does_not_move():
     np.testing.assert_array_equal(feature_motion(np.ones((1, 2)), np.zeros(1)), 0)
+
+
+def test_the_stream_is_the_mean_of_the_last_quarter_of_a_second():
+    seconds = np.arange(20) / 16
+    points = np.repeat(TEMPLATE[None], 20, axis=0)
+    # The mouth falls open from one frame to the next, and stays so.
+    points[10:, [65, 66, 67]] += (0, 0.1)
+    gap = geometry_stream(points, seconds)[:, len(HEAD_NAMES) + MEASURE_NAMES.index("lips_gap")]
+    shut, opened = (measure(shape, "lips_gap") for shape in normalise_shapes(points[[0, -1]]))
+    rise = (gap[8:16] - shut) / (opened - shut)
+    np.testing.assert_allclose(rise, [0, 0, 0.25, 0.5, 0.75, 1, 1, 1], atol=1e-5)
+
+
+def test_the_stream_of_one_frame(talking):
+    points, seconds = talking
+    stream = geometry_stream(points[:1], seconds[:1])
+    assert stream.shape == (1, STREAM_DIM)
+    assert stream.dtype == np.float32
+    assert not stream[0, STREAM_DIM // 2 :].any()
+
+
+def test_the_stream_hardly_depends_on_the_frame_rate():
+    def stream(rate):
+        seconds = np.arange(2 * rate) / rate
+        points = np.repeat(TEMPLATE[None], len(seconds), axis=0)
+        points[:, [65, 66, 67], 1] += 0.1 * np.sin(3 * seconds)[:, None] ** 2
+        return geometry_stream(points, seconds)[rate // 2 :: rate // 10]
+
+    np.testing.assert_allclose(stream(50), stream(500), atol=0.01)

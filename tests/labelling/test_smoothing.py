@@ -1,10 +1,13 @@
 """Smoothing works in seconds, keeps probabilities and cuts flicker."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from emotemporal.labelling.smoothing import (
     SMOOTHINGS,
+    CausalSmoother,
     dwell_rates,
     estimate_rates,
     frame_seconds,
@@ -107,3 +110,64 @@ def test_estimated_rates_follow_the_data():
 def test_wrong_settings_are_refused(arguments):
     with pytest.raises(ValueError, match=r"unknown|positive|negative"):
         smooth_probs(np.full((2, 7), 1 / 7), np.array([0.0, 0.1]), **arguments)
+
+
+def smooth_live(probs, pts, **settings):
+    smoother = CausalSmoother(**settings)
+    return np.stack([smoother.step(row, t) for row, t in zip(probs, pts.tolist(), strict=True)])
+
+
+@pytest.mark.parametrize("method", SMOOTHINGS)
+def test_live_rows_stay_probabilities(method):
+    probs = np.random.default_rng(1).dirichlet(np.ones(7), size=50)
+    smoothed = smooth_live(probs, np.arange(50) / 25, method=method)
+    assert smoothed.dtype == np.float32
+    np.testing.assert_allclose(smoothed.sum(1), 1, atol=1e-5)
+    if method == "none":
+        np.testing.assert_allclose(smoothed, probs, atol=1e-6)
+
+
+def test_live_average_by_hand():
+    probs = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    smoothed = smooth_live(probs, np.array([0.0, 0.05, 1.05]), method="ema", tau_seconds=0.5)
+    keep = np.exp(-0.1)
+    assert smoothed[1, 0] == pytest.approx(0.1 * keep / (0.1 * keep + 0.05))
+    # After the gap of a second the frame weighs no more than others, and the past little.
+    past = np.exp(-2.0)
+    assert smoothed[2, 0] == pytest.approx(0.1 * keep * past / ((0.1 * keep + 0.05) * past + 0.1))
+
+
+def test_live_labels_are_those_of_all_paths_up_to_now():
+    """Against the sum over every path that a hidden emotion can take, frames 0.1 s apart."""
+    rng = np.random.default_rng(3)
+    probs = rng.dirichlet(np.full(3, 0.7), size=6)
+    smoothed = smooth_live(probs, np.arange(6) / 10, dwell_seconds=0.4)
+    rates = dwell_rates(3, 0.4)
+    values, vectors = np.linalg.eig(rates)
+    move = (vectors @ np.diag(np.exp(values * 0.1)) @ np.linalg.inv(vectors)).real
+    for t in range(6):
+        posterior = np.zeros(3)
+        for path in np.ndindex(*[3] * (t + 1)):
+            weight = np.prod([probs[i, state] for i, state in enumerate(path)])
+            weight *= np.prod([move[a, b] for a, b in pairwise(path)])
+            posterior[path[-1]] += weight
+        assert smoothed[t].argmax() == posterior.argmax()
+
+
+@pytest.mark.parametrize("method", ["hmm", "ema"])
+def test_live_labels_do_not_look_ahead_and_flicker_less(method):
+    probs, pts, truth = flickering(25)
+    whole = smooth_live(probs, pts, method=method)
+    np.testing.assert_array_equal(whole[:40], smooth_live(probs[:40], pts[:40], method=method))
+    changes = np.count_nonzero(np.diff(whole.argmax(1)))
+    assert changes < np.count_nonzero(np.diff(probs.argmax(1))) / 3
+    # The change is followed within half a second.
+    assert (whole.argmax(1)[pts >= 2.5] == 1).mean() > 0.95
+    assert (whole.argmax(1)[pts < 2] == truth[pts < 2]).mean() > 0.9
+
+
+def test_live_smoothing_refuses_what_it_does_not_know():
+    with pytest.raises(ValueError, match="unknown"):
+        CausalSmoother(method="median")
+    with pytest.raises(ValueError, match="tau_seconds"):
+        CausalSmoother(tau_seconds=0)

@@ -9,12 +9,13 @@ import pytest
 import torch
 import torchvision
 
-from emotemporal.checkpoint import CheckpointHeader, build_classifier, load_checkpoint, save_checkpoint
+from emotemporal.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
 from emotemporal.errors import TrainingError
 from emotemporal.labels import FER7, FERPLUS8
 from emotemporal.models.backbone import build_backbone
 from emotemporal.models.classifier import run_backbone
 from emotemporal.models.specs import BACKBONE_NAMES, BackboneSpec
+from emotemporal.networks import build_classifier
 
 # Length of the embedding, and parameters that torchvision says the network has without its classifier.
 SIZES = {

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from emotemporal.checkpoint import build_classifier, default_checkpoint, load_checkpoint
+from emotemporal.checkpoint import default_checkpoint, load_checkpoint
 from emotemporal.errors import UsageError
 from emotemporal.labels import FER7, FERPLUS8
 from emotemporal.models.backbone import build_backbone
 from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.models.openvino import OpenVinoBackbone
 from emotemporal.models.specs import BackboneSpec
+from emotemporal.networks import build_classifier
 
 TINY = BackboneSpec(widths=(8, 16), depths=(1, 1), label_sets={"fer7": FER7, "ferplus8": FERPLUS8})
 

@@ -1,21 +1,19 @@
-"""Clips as statistics, and classifiers of them."""
+"""Clips as statistics, and the linear maps that classify them."""
 
 import numpy as np
 import pytest
 
 from emotemporal.faces.geometry import GEOMETRY_DIM, NUM_POINTS
-from emotemporal.models.linear import LinearAverage, LinearMap, temper_probs
-from emotemporal.models.pooled import (
-    POOLED_NAMES,
-    PooledClassifier,
-    PooledReduction,
-    feature_blocks,
-    pool_sequence,
-    relative_to_clip,
-)
+from emotemporal.models.linear import LinearMap, temper_probs
+from emotemporal.models.pooled import feature_blocks, pool_sequence, pool_statistics, relative_to_clip
 
 
-def test_statistics_by_hand():
+def test_statistics_without_order_by_hand():
+    pooled = pool_statistics(np.array([[3.0, 5.0], [1.0, 5.0]]), (1.0, 0.1, 0.5))
+    np.testing.assert_allclose(pooled, [2, 5, 1, 0, 3, 5, 1.2, 5, 2, 5])
+
+
+def test_statistics_of_a_sequence_by_hand():
     seconds = np.arange(11) / 10
     ramp = seconds[:, None] * 2
     pooled = pool_sequence(ramp, seconds)
@@ -42,66 +40,6 @@ def test_relative_features_do_not_know_the_face_at_rest():
     np.testing.assert_allclose(one[:3], spread)
     low = np.quantile(frames, 0.1, axis=0) - np.median(frames, axis=0)
     np.testing.assert_allclose(one[9:12], low)
-
-
-def clips_of(people, *, seed, num=8):
-    """Three emotions along two directions, and a third that tells who it is."""
-    random = np.random.default_rng(seed)
-    labels = np.tile(np.arange(3), num * len(people))
-    who = np.repeat(people, 3 * num)
-    centres = np.array([[0, 0], [4, 0], [0, 4]])[labels]
-    features = np.column_stack([centres, 10.0 * who]) + random.normal(scale=0.5, size=(len(labels), 3))
-    return np.stack([features, features + 0.01]), labels, who
-
-
-@pytest.mark.parametrize("name", POOLED_NAMES)
-def test_learns_what_does_not_depend_on_the_person(name):
-    views, labels, people = clips_of(np.arange(4), seed=0)
-    reduce = PooledReduction(views)
-    classifier = PooledClassifier(name).fit(reduce(views), labels, people)
-    views, labels, _ = clips_of(np.array([1.5, 2.5]), seed=1)
-    probs = classifier.predict_probs(reduce(views))
-    assert probs.shape == (48, 3)
-    np.testing.assert_allclose(probs.sum(axis=1), 1)
-    assert (probs.argmax(axis=1) == labels).mean() > 0.9
-
-
-def test_settings_are_chosen_on_people_held_out():
-    """Labels that only tell who it is: easy if a person's other clips are known, chance if not."""
-    views, _, people = clips_of(np.arange(6), seed=2)
-    labels = people % 2
-    by_people = PooledClassifier("svm").fit(views, labels, people)
-    by_clips = PooledClassifier("svm").fit(views, labels, np.arange(len(labels)))
-    assert set(by_people.settings) == {"gamma"}
-    assert by_clips.inner_accuracy > 0.99
-    assert by_people.inner_accuracy < 0.6
-
-
-def test_reduced_features_have_unit_variance_in_all():
-    views, *_ = clips_of(np.arange(4), seed=4)
-    reduced = PooledReduction(views, num_components=2)(views)
-    assert reduced.shape == (2, 96, 2)
-    assert reduced.reshape(-1, 2).var(axis=0).sum() == pytest.approx(1, rel=0.01)
-
-
-def test_same_seed_same_result():
-    views, labels, people = clips_of(np.arange(4), seed=3)
-    first, again = (PooledClassifier("boosting", seed=5).fit(views, labels, people) for _ in range(2))
-    np.testing.assert_array_equal(first.predict_probs(views), again.predict_probs(views))
-
-
-@pytest.mark.parametrize("name", ["logistic", "discriminant"])
-def test_the_folded_map_says_what_the_models_say(name):
-    views, labels, people = clips_of(np.arange(4), seed=0)
-    reduce = PooledReduction(views, num_components=2)
-    classifier = PooledClassifier(name).fit(reduce(views), labels, people)
-    unseen, *_ = clips_of(np.array([1.5, 2.5]), seed=1)
-    expected = classifier.predict_probs(reduce(unseen))
-    assert expected.max(axis=1).min() < 0.99
-    average = LinearAverage({"one": classifier.fold(reduce)}, {"one": "all"})
-    np.testing.assert_allclose(average.predict_probs({"all": unseen}), expected, atol=1e-9)
-    again = LinearAverage.from_arrays(average.to_arrays(), {"one": "all"}, temperature=2.0)
-    np.testing.assert_allclose(again.predict_probs({"all": unseen}), temper_probs(expected, 2.0), atol=1e-5)
 
 
 def test_a_map_of_shapes_that_do_not_fit_is_refused():

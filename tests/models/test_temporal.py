@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from emotemporal.errors import UsageError
+from emotemporal.faces.geometry import STREAM_DIM, TEMPLATE
 from emotemporal.models.backbone import build_backbone, normalise_crops
 from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
 from emotemporal.models.specs import BackboneSpec, HeadSpec
@@ -14,10 +16,12 @@ EMBEDDING, CLASSES = 12, 7
 TINY = BackboneSpec(widths=(8, 12), depths=(1, 1))
 
 
-def make_head(kind: str, *, trained=range(CLASSES), learned: bool = True) -> TemporalHead:
+def make_head(
+    kind: str, *, trained=range(CLASSES), learned: bool = True, streams: str = "appearance"
+) -> TemporalHead:
     """A head; `learned` gives its zero output layers random weights."""
     torch.manual_seed(0)
-    spec = HeadSpec(kind=kind, width=16, num_attention_heads=2)
+    spec = HeadSpec(kind=kind, streams=streams, width=16, num_attention_heads=2)
     head = TemporalHead(spec, embedding_dim=EMBEDDING, num_classes=CLASSES, trained_classes=list(trained))
     if learned:
         torch.nn.init.normal_(head.frame_correction.weight)
@@ -56,6 +60,88 @@ def test_padding_never_changes_the_logits(kind):
     )
     torch.testing.assert_close(padded.clip_logits, alone.clip_logits)
     torch.testing.assert_close(padded.frame_logits[:, :-pad], alone.frame_logits)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("streams", ["geometry", "both"])
+def test_padding_never_changes_the_logits_of_other_streams(kind, streams):
+    head = make_head(kind, streams=streams)
+    embeddings, evidence, seconds, mask = make_inputs()
+    geometry = torch.randn(2, 9, STREAM_DIM, generator=torch.Generator().manual_seed(2))
+    mask[1, 4:] = False
+    together = head(embeddings, evidence, seconds, mask, geometry)
+    geometry[1, 4:] = 1e3
+    again = head(embeddings, evidence, seconds, mask, geometry)
+    torch.testing.assert_close(again.clip_logits, together.clip_logits)
+    alone = head(embeddings[1:, :4], evidence[1:, :4], seconds[1:, :4], mask[1:, :4], geometry[1:, :4])
+    torch.testing.assert_close(alone.clip_logits, together.clip_logits[1:], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(alone.frame_logits[0], together.frame_logits[1, :4], atol=1e-5, rtol=1e-5)
+
+
+def test_both_streams_move_a_head_that_sees_both():
+    head = make_head("bigru", streams="both")
+    embeddings, evidence, seconds, mask = make_inputs()
+    geometry = torch.randn(2, 9, STREAM_DIM, generator=torch.Generator().manual_seed(2))
+    plain = head(embeddings, evidence, seconds, mask, geometry).clip_logits
+    for changed in (
+        head(-embeddings, evidence, seconds, mask, geometry),
+        head(embeddings, evidence.roll(1, -1), seconds, mask, geometry),
+        head(embeddings, evidence, seconds, mask, -geometry),
+    ):
+        assert not torch.allclose(changed.clip_logits, plain, atol=1e-3)
+
+
+def test_an_untrained_head_of_geometry_believes_in_all_it_will_learn_alike():
+    _, _, seconds, mask = make_inputs()
+    head = make_head("bigru", learned=False, streams="geometry", trained=[0, 3])
+    out = head(None, None, seconds, mask, torch.randn(2, 9, STREAM_DIM))
+    expected = torch.tensor([0.5, 0, 0, 0.5, 0, 0, 0])
+    torch.testing.assert_close(out.clip_logits.exp(), expected.expand(2, 7))
+    torch.testing.assert_close(out.frame_logits.exp(), expected.expand(2, 9, 7))
+
+
+@pytest.mark.parametrize(
+    ("streams", "given", "message"),
+    [
+        ("appearance", "geometry", "trained on appearance, found geometry alone; give the frame network's"),
+        ("geometry", "appearance", "trained on geometry, found appearance alone; give the faces' 68"),
+        ("both", "appearance", "trained on appearance and geometry, found appearance alone"),
+        ("both", "geometry", "trained on appearance and geometry, found geometry alone"),
+        ("both", "neither", "found nothing alone"),
+    ],
+)
+def test_a_missing_stream_is_told(streams, given, message):
+    classifier = EmotionClassifier(
+        build_backbone(TINY),
+        labels=TINY.label_sets["fer7"],
+        temperature=1.0,
+        head=make_head("gru", streams=streams),
+    )
+    pts = np.arange(5) / 25
+    uniform = np.full((5, CLASSES), -np.log(CLASSES), np.float32)
+    evidence = FrameEvidence(np.zeros((5, EMBEDDING), np.float16), uniform)
+    points = np.random.default_rng(0).normal(TEMPLATE, 0.01, (5, 68, 2))
+    with pytest.raises(UsageError, match=message):
+        classifier.classify_sequence(
+            evidence if given == "appearance" else None, pts, points if given == "geometry" else None
+        )
+
+
+def test_a_head_of_geometry_needs_no_frame_network_and_bears_gaps():
+    classifier = EmotionClassifier(
+        build_backbone(TINY),
+        labels=TINY.label_sets["fer7"],
+        temperature=1.0,
+        head=make_head("bigru", streams="geometry"),
+    )
+    pts = np.arange(0, 20, 0.1)
+    points = np.random.default_rng(0).normal(TEMPLATE, 0.01, (len(pts), 68, 2))
+    # Longer than a window.
+    points[20:120] = np.nan
+    frames, clip = classifier.classify_sequence(None, pts, points)
+    assert frames.shape == (len(pts), CLASSES)
+    np.testing.assert_allclose(frames.sum(1), 1, atol=1e-4)
+    assert clip.sum() == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -183,5 +269,7 @@ def test_windows_of_an_untrained_head_blend_to_the_evidence():
 def test_wrong_dimensions_are_refused():
     with pytest.raises(ValueError, match="multiple"):
         HeadSpec(kind="transformer", width=10, num_attention_heads=4)
+    with pytest.raises(ValueError, match="appearance, geometry, both"):
+        HeadSpec(streams="sound")
     with pytest.raises(ValueError, match="length"):
         BackboneSpec(widths=(8,), depths=(1, 1))

@@ -11,7 +11,7 @@ from emotemporal.pipeline import write_overlay
 from emotemporal.report.canvas import RgbCanvas, YuvCanvas
 from emotemporal.report.overlay import OverlayRenderer
 from emotemporal.report.palette import emotion_colour
-from emotemporal.video.planes import BT709, Colours, NotPlain, plain_frames
+from emotemporal.video.planes import BT709, Colours, NotPlain, plain_frames, planes_to_draw_on
 
 TIME_BASE = Fraction(1, 90_000)
 SIZE = (320, 240)
@@ -190,14 +190,14 @@ def test_both_canvases_are_painted_alike(make_analysis, make_person, size, colou
     people = [make_person(i, tuple(np.array(box) * (size * 2)), status=2 * i) for i, box in enumerate(boxes)]
     analysis = make_analysis(*people, size=size)
     picture = np.full((size[1], size[0], 3), 150, np.uint8)
-    OverlayRenderer(analysis).draw_on(RgbCanvas(picture), 0)
+    OverlayRenderer(analysis).draw_on(lambda: RgbCanvas(picture), 0)
     expected = picture @ colours.matrix_from_rgb()[:, :3].T + colours.matrix_from_rgb()[:, 3]
     gray = colours.matrix_from_rgb() @ [150, 150, 150, 1]
-    planes = tuple(
-        np.full((size[1] // step, size[0] // step), level.round(), np.uint8)
-        for step, level in zip((1, 2, 2), gray, strict=True)
-    )
-    OverlayRenderer(analysis).draw_on(YuvCanvas(planes, colours), 0)
+    frame = av.VideoFrame(*size, "yuv420p")
+    planes = planes_to_draw_on(frame)
+    for plane, level in zip(planes, gray, strict=True):
+        plane[:] = round(level)
+    OverlayRenderer(analysis).draw_on(lambda: YuvCanvas(frame, colours), 0)
     assert np.abs(planes[0] - expected[..., 0]).max() <= 2
     for plane, channel in zip(planes[1:], (1, 2), strict=True):
         halved = expected[..., channel].reshape(size[1] // 2, 2, size[0] // 2, 2)

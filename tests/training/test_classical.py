@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from emotemporal.errors import DataError
-from emotemporal.training.classical import CLASSICAL_MODELS, fit_classical, pool_statistics
+from emotemporal.models.linear import LinearAverage, temper_probs
+from emotemporal.training.classical import (
+    CLASSICAL_MODELS,
+    POOLED_NAMES,
+    PooledClassifier,
+    PooledReduction,
+    fit_classical,
+)
 
 
 def blobs(num: int, num_classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -16,24 +23,6 @@ def blobs(num: int, num_classes: int, seed: int = 0) -> tuple[np.ndarray, np.nda
     features[:, 0] += 2 * np.cos(angle)
     features[:, 1] += 2 * np.sin(angle)
     return features, labels
-
-
-def test_statistics_by_hand():
-    pooled = pool_statistics(np.array([[1.0, 5.0], [3.0, 5.0]]), num_slices=2)
-    mean, spread, largest, quantiles, slices = np.split(pooled, [2, 4, 6, 16])
-    np.testing.assert_allclose(mean, [2, 5])
-    np.testing.assert_allclose(spread, [1, 0])
-    np.testing.assert_allclose(largest, [3, 5])
-    np.testing.assert_allclose(quantiles.reshape(5, 2)[:, 0], [1.2, 1.5, 2.0, 2.5, 2.8])
-    np.testing.assert_allclose(slices, [1, 5, 3, 5])
-
-
-@pytest.mark.parametrize("length", [1, 2, 7])
-def test_slices_of_short_sequences(length):
-    pooled = pool_statistics(np.arange(float(length))[:, None], num_slices=3)
-    assert pooled.shape == (11,)
-    assert np.isfinite(pooled).all()
-    assert (np.diff(pooled[-3:]) >= 0).all()
 
 
 @pytest.mark.parametrize("name", CLASSICAL_MODELS)
@@ -65,3 +54,63 @@ def test_too_few_clips_of_a_class():
     features, labels = blobs(9, 3)
     with pytest.raises(DataError, match=r"5 folds need two classes .* found \[3, 3, 3\]"):
         fit_classical("ridge", features, labels)
+
+
+def clips_of(people, *, seed, num=8):
+    """Three emotions along two directions, and a third that tells who it is."""
+    random = np.random.default_rng(seed)
+    labels = np.tile(np.arange(3), num * len(people))
+    who = np.repeat(people, 3 * num)
+    centres = np.array([[0, 0], [4, 0], [0, 4]])[labels]
+    features = np.column_stack([centres, 10.0 * who]) + random.normal(scale=0.5, size=(len(labels), 3))
+    return np.stack([features, features + 0.01]), labels, who
+
+
+@pytest.mark.parametrize("name", POOLED_NAMES)
+def test_learns_what_does_not_depend_on_the_person(name):
+    views, labels, people = clips_of(np.arange(4), seed=0)
+    reduce = PooledReduction(views)
+    classifier = PooledClassifier(name).fit(reduce(views), labels, people)
+    views, labels, _ = clips_of(np.array([1.5, 2.5]), seed=1)
+    probs = classifier.predict_probs(reduce(views))
+    assert probs.shape == (48, 3)
+    np.testing.assert_allclose(probs.sum(axis=1), 1)
+    assert (probs.argmax(axis=1) == labels).mean() > 0.9
+
+
+def test_settings_are_chosen_on_people_held_out():
+    """Labels that only tell who it is: easy if a person's other clips are known, chance if not."""
+    views, _, people = clips_of(np.arange(6), seed=2)
+    labels = people % 2
+    by_people = PooledClassifier("svm").fit(views, labels, people)
+    by_clips = PooledClassifier("svm").fit(views, labels, np.arange(len(labels)))
+    assert set(by_people.settings) == {"gamma"}
+    assert by_clips.inner_accuracy > 0.99
+    assert by_people.inner_accuracy < 0.6
+
+
+def test_reduced_features_have_unit_variance_in_all():
+    views, *_ = clips_of(np.arange(4), seed=4)
+    reduced = PooledReduction(views, num_components=2)(views)
+    assert reduced.shape == (2, 96, 2)
+    assert reduced.reshape(-1, 2).var(axis=0).sum() == pytest.approx(1, rel=0.01)
+
+
+def test_same_seed_same_result():
+    views, labels, people = clips_of(np.arange(4), seed=3)
+    first, again = (PooledClassifier("boosting", seed=5).fit(views, labels, people) for _ in range(2))
+    np.testing.assert_array_equal(first.predict_probs(views), again.predict_probs(views))
+
+
+@pytest.mark.parametrize("name", ["logistic", "discriminant"])
+def test_the_folded_map_says_what_the_models_say(name):
+    views, labels, people = clips_of(np.arange(4), seed=0)
+    reduce = PooledReduction(views, num_components=2)
+    classifier = PooledClassifier(name).fit(reduce(views), labels, people)
+    unseen, *_ = clips_of(np.array([1.5, 2.5]), seed=1)
+    expected = classifier.predict_probs(reduce(unseen))
+    assert expected.max(axis=1).min() < 0.99
+    average = LinearAverage({"one": classifier.fold(reduce)}, {"one": "all"})
+    np.testing.assert_allclose(average.predict_probs({"all": unseen}), expected, atol=1e-9)
+    again = LinearAverage.from_arrays(average.to_arrays(), {"one": "all"}, temperature=2.0)
+    np.testing.assert_allclose(again.predict_probs({"all": unseen}), temper_probs(expected, 2.0), atol=1e-5)

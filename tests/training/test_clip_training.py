@@ -10,12 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from emotemporal.checkpoint import build_classifier, load_checkpoint
+from emotemporal.checkpoint import load_checkpoint, with_head
 from emotemporal.datasets.clips import ClipItem
 from emotemporal.datasets.crops import CropStore, StoredClip
 from emotemporal.datasets.sequences import load_sequences
 from emotemporal.errors import CheckpointError, DataError, UsageError
 from emotemporal.models.specs import HeadSpec
+from emotemporal.networks import build_classifier
 from emotemporal.structures import CropGeometry
 from emotemporal.training.clip import train_clip
 from emotemporal.training.config import ClipConfig, OptimConfig, RunConfig, SequenceAugmentation
@@ -42,6 +43,10 @@ def test_eight_clips_can_be_learnt_by_heart(toy_store, frame_checkpoint, tmp_pat
     )
     checkpoint = load_checkpoint(path)
     assert checkpoint.header.kind == "clip"
+    # The head alone, put back on the frame network, is the same.
+    again = with_head(load_checkpoint(frame_checkpoint), path.with_name("head.safetensors"))
+    assert again.tensors.keys() == checkpoint.tensors.keys()
+    assert all(torch.equal(again.tensors[name], value) for name, value in checkpoint.tensors.items())
     assert checkpoint.header.trained_labels == ("angry", "happy")
     classifier = build_classifier(checkpoint)
     clips = load_sequences(CropStore.open(toy_store), classifier)

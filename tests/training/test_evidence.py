@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emotemporal.checkpoint import build_classifier, load_checkpoint, save_checkpoint
+from emotemporal.checkpoint import load_checkpoint, save_checkpoint
 from emotemporal.datasets.clips import ClipItem
 from emotemporal.datasets.crops import CropStore, StoredClip
 from emotemporal.datasets.evidence import clip_evidence, evidence_path
 from emotemporal.datasets.sequences import load_sequences
 from emotemporal.errors import OutputError
 from emotemporal.models.classifier import EmotionClassifier
+from emotemporal.networks import build_classifier
 from emotemporal.structures import CropSequence
 
 

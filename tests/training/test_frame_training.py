@@ -11,13 +11,14 @@ from safetensors.torch import load_file
 from scipy.special import softmax
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from emotemporal.checkpoint import build_classifier, load_checkpoint
+from emotemporal.checkpoint import load_checkpoint
 from emotemporal.datasets.fer2013 import ferplus_majority, read_fer2013
 from emotemporal.errors import DataError, TrainingError, UsageError
 from emotemporal.labelling.calibration import fit_temperature
 from emotemporal.labels import FER7, FERPLUS8, LABEL_SETS
 from emotemporal.models.classifier import run_backbone
 from emotemporal.models.specs import BackboneSpec
+from emotemporal.networks import build_classifier
 from emotemporal.report.palette import emotion_colour
 from emotemporal.training.config import AugmentationConfig, FrameConfig, OptimConfig, RunConfig
 from emotemporal.training.distillation import teacher_probs

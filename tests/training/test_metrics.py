@@ -26,6 +26,7 @@ def test_no_prediction_is_an_error():
     assert found["uar"] == 0.5
     assert found["num_without_prediction"] == 1
     assert found["confusion"][1] == [0, 0, 0]
+    assert found["per_class_num"] == {"a": 1, "b": 1, "c": 0}
 
 
 def test_calibration_error_by_hand():
