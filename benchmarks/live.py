@@ -49,7 +49,7 @@ def main(folder: str) -> None:
 
 def cut_to_camera(source: Path, path: Path) -> None:
     """Write a video's middle at a camera's size and rate."""
-    with VideoReader(source) as reader, VideoWriter(path, width=_WIDTH, height=_HEIGHT, crf=18) as writer:
+    with VideoReader(source) as reader, VideoWriter(path, width=_WIDTH, height=_HEIGHT, qp=21) as writer:
         scale = max(_WIDTH / reader.info.width, _HEIGHT / reader.info.height)
         number = 0
         for batch in reader:

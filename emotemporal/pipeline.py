@@ -5,8 +5,9 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +24,7 @@ from emotemporal.labelling.aggregation import aggregate_sum, aggregate_vote, res
 from emotemporal.labelling.smoothing import Smoothing, fill_gaps, smooth_probs
 from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
 from emotemporal.networks import build_classifier, build_landmark_finder, choose_labels
+from emotemporal.report.canvas import RgbCanvas, YuvCanvas
 from emotemporal.report.overlay import OverlayRenderer
 from emotemporal.runtime import (
     BackendChoice,
@@ -40,6 +42,7 @@ from emotemporal.structures import (
     Track,
     VideoAnalysis,
 )
+from emotemporal.video.planes import NotPlain, plain_frames
 from emotemporal.video.reader import VideoReader
 from emotemporal.video.writer import VideoWriter, write_picture
 
@@ -332,6 +335,11 @@ def write_overlay(analysis: VideoAnalysis, path: str | Path, *, on_progress: Pro
         VideoError: the video can no longer be read.
     """
     info = analysis.info
+    if not info.is_still:
+        try:
+            return _write_on_planes(analysis, path, on_progress)
+        except NotPlain:
+            pass  # nothing of the file is left: it is written again, by way of RGB
     renderer = OverlayRenderer(analysis)
     with VideoReader(info.path) as reader:
         if info.is_still:
@@ -344,10 +352,31 @@ def write_overlay(analysis: VideoAnalysis, path: str | Path, *, on_progress: Pro
                 for frame, index, seconds in zip(
                     batch.data, batch.frame_index, batch.pts_seconds, strict=True
                 ):
-                    writer.write(renderer.draw(frame, int(index)), float(seconds))
+                    renderer.draw_on(partial(RgbCanvas, frame), int(index))  # the batch is ours alone
+                    writer.write(frame, float(seconds))
                 done += len(batch)
                 on_progress("overlay", done, len(analysis.frame_index))
         return list(writer.warnings)
+
+
+def _write_on_planes(analysis: VideoAnalysis, path: str | Path, on_progress: Progress) -> list[str]:
+    """Do `write_overlay` on the frames as they are stored.
+
+    Raises:
+        NotPlain: they cannot be used so; nothing is written.
+    """
+    info, source = analysis.info, Path(analysis.info.path)
+    renderer = OverlayRenderer(analysis)
+    frames = plain_frames(info, analysis.pts_seconds)
+    first, colours = next(frames)
+    total = len(analysis.frame_index)
+    with VideoWriter(path, width=info.width, height=info.height, source=source, colours=colours) as writer:
+        everything = chain([(first, colours)], frames)
+        for index, ((frame, _), seconds) in enumerate(zip(everything, analysis.pts_seconds, strict=True)):
+            renderer.draw_on(partial(YuvCanvas, frame, colours), index)
+            writer.write_planes(frame, float(seconds))
+            on_progress("overlay", index + 1, total)
+    return list(writer.warnings)
 
 
 @cache

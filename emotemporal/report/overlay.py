@@ -6,15 +6,15 @@ Everything is sized by the shorter side of the picture, so that the overlay of a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
+from emotemporal.report.canvas import Canvas, Chip, RgbCanvas
 from emotemporal.report.palette import INK, PAPER, RGB, emotion_colour
 from emotemporal.structures import EmotionTimeline, Track, TrackStatus, VideoAnalysis
 
@@ -42,16 +42,6 @@ class _Marks:
     """uint8 (L,), its probability in whole percent."""
     face_px: float
     """Median width of the box."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Chip:
-    """A rendered label, ready to blit: `pixels + frame * keep / 255`."""
-
-    pixels: np.ndarray
-    """uint8 (h, w, 3), premultiplied by its own opacity."""
-    keep: np.ndarray
-    """uint8 (h, w, 3), how much of the frame shows through; 0 but for the rounded corners."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,26 +93,30 @@ class FramePainter:
         if not marks:
             return frame
         picture = frame.copy()
+        self.paint_on(RgbCanvas(picture), marks)
+        return picture
+
+    def paint_on(self, canvas: Canvas, marks: Sequence[FaceMark]) -> None:
+        """Mark everyone on the frame that the canvas holds, as `paint` does; at least one."""
         boxes = np.array([mark.box for mark in marks])
         # A face cut off by the picture's edge keeps a closed box.
         margin = self._line_px + 1
-        boxes = np.clip(boxes, margin, np.array(picture.shape[1::-1] * 2) - margin).round().astype(int)
+        boxes = np.clip(boxes, margin, np.array(canvas.shape[::-1] * 2) - margin).round().astype(int)
         for mark, box in zip(marks, boxes, strict=True):
             colour = emotion_colour(mark.emotion)
-            _draw_box(picture, box, colour=colour, line_px=self._line_px, dashed=mark.dashed)
+            _draw_box(canvas, box, colour=colour, line_px=self._line_px, dashed=mark.dashed)
         chips = [self._chip(mark) for mark in marks]
-        for chip, (x, y) in zip(chips, self._place(chips, marks, boxes, picture.shape), strict=True):
-            _blit(picture, chip, x, y)
-        return picture
+        for chip, (x, y) in zip(chips, self._place(chips, marks, boxes, canvas.shape), strict=True):
+            canvas.blit(chip, x, y)
 
-    def _chip(self, mark: FaceMark) -> _Chip:
+    def _chip(self, mark: FaceMark) -> Chip:
         text, font_px = f"person {mark.track_id} · {mark.emotion}", self._font_px
         if mark.face_px < self._compact_below_px:
             text, font_px = f"{mark.track_id} · {mark.emotion}", self._small_font_px
         return _render_chip(text, mark.percent, emotion_colour(mark.emotion), font_px)
 
     def _place(
-        self, chips: list[_Chip], marks: Sequence[FaceMark], boxes: np.ndarray, shape: tuple[int, ...]
+        self, chips: list[Chip], marks: Sequence[FaceMark], boxes: np.ndarray, shape: tuple[int, int]
     ) -> list[tuple[int, int]]:
         """Choose each chip's top left corner: inside the picture, off the faces and off each other."""
         gap = self._line_px + 1
@@ -144,7 +138,8 @@ class FramePainter:
             best = int(cost.argmin())
             self._slot_of_track[marks[i].track_id] = best
             taken = np.concatenate([taken, rects[best : best + 1]])
-            places[i] = (int(slots[best, 0]), int(slots[best, 1]))
+            # A step of two: the written video has one colour for each 2 x 2 pixels.
+            places[i] = (int(slots[best, 0]) & ~1, int(slots[best, 1]) & ~1)
         return places
 
 
@@ -170,8 +165,16 @@ class OverlayRenderer:
             frame: uint8 (H, W, 3), RGB; not changed.
             frame_index: its position in the source video.
         """
+        return self._painter.paint(frame, self._marks_on(frame_index))
+
+    def draw_on(self, open_canvas: Callable[[], Canvas], frame_index: int) -> None:
+        """Mark everyone on the frame of a canvas, which is asked for where there is anybody to mark."""
+        if marks := self._marks_on(frame_index):
+            self._painter.paint_on(open_canvas(), marks)
+
+    def _marks_on(self, frame_index: int) -> list[FaceMark]:
         present = np.flatnonzero((self._first <= frame_index) & (frame_index <= self._last))
-        return self._painter.paint(frame, [self._mark(self._marks[i], frame_index) for i in present])
+        return [self._mark(self._marks[i], frame_index) for i in present]
 
     def _mark(self, marks: _Marks, frame_index: int) -> FaceMark:
         row = frame_index - marks.first_frame
@@ -224,7 +227,7 @@ def _overlap(rects: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.clip(high - low, 0, None).prod(2).sum(1)
 
 
-def _draw_box(picture: np.ndarray, box: np.ndarray, *, colour: RGB, line_px: int, dashed: bool) -> None:
+def _draw_box(canvas: Canvas, box: np.ndarray, *, colour: RGB, line_px: int, dashed: bool) -> None:
     """Draw a box around a face, the line just outside of it, dark-edged to stand out on any background."""
     edge = max(1, line_px // 3)
     x1, y1, x2, y2 = (int(v) for v in box)
@@ -240,8 +243,7 @@ def _draw_box(picture: np.ndarray, box: np.ndarray, *, colour: RGB, line_px: int
         ]
         for bar in bars:
             for part in _dashes(*bar, dash=dash, grow=grow) if dashed else [bar]:
-                # OpenCV includes the second corner and clips to the picture.
-                cv2.rectangle(picture, part[:2], (part[2] - 1, part[3] - 1), paint, cv2.FILLED)
+                canvas.fill(part, paint)
 
 
 def _dashes(x1: int, y1: int, x2: int, y2: int, *, dash: int, grow: int) -> list[tuple[int, int, int, int]]:
@@ -250,14 +252,6 @@ def _dashes(x1: int, y1: int, x2: int, y2: int, *, dash: int, grow: int) -> list
     if x2 - x1 > y2 - y1:
         return [(x, y1, min(x + dash + grow, x2), y2) for x in range(x1, x2, 2 * dash)]
     return [(x1, y, x2, min(y + dash + grow, y2)) for y in range(y1, y2, 2 * dash)]
-
-
-def _blit(picture: np.ndarray, chip: _Chip, x: int, y: int) -> None:
-    """Lay a chip over the picture; what hangs over its right or lower end is cut off."""
-    target = picture[y : y + chip.keep.shape[0], x : x + chip.keep.shape[1]]
-    height, width = target.shape[:2]
-    under = cv2.multiply(target, chip.keep[:height, :width], scale=1 / 255)
-    cv2.add(under, chip.pixels[:height, :width], dst=target)
 
 
 @cache
@@ -271,7 +265,7 @@ def _font(size_px: int) -> ImageFont.FreeTypeFont:
 
 
 @lru_cache(maxsize=128)  # at most about 50 MB, at 2160 lines
-def _render_chip(text: str, percent: int, colour: RGB, font_px: int) -> _Chip:
+def _render_chip(text: str, percent: int, colour: RGB, font_px: int) -> Chip:
     """Render the text and a confidence bar on a solid dark chip with rounded corners."""
     from PIL import Image, ImageDraw
 
@@ -295,7 +289,7 @@ def _render_chip(text: str, percent: int, colour: RGB, font_px: int) -> _Chip:
     opacity[:pad_y, :pad_y], opacity[:pad_y, -pad_y:] = corner, corner[:, ::-1]
     opacity[-pad_y:, :pad_y], opacity[-pad_y:, -pad_y:] = corner[::-1], corner[::-1, ::-1]
     pixels = (np.asarray(image) * opacity // 255).astype(np.uint8)
-    return _Chip(pixels, np.repeat(255 - opacity, 3, axis=2).astype(np.uint8))
+    return Chip(pixels, np.repeat(255 - opacity, 3, axis=2).astype(np.uint8))
 
 
 @cache

@@ -25,7 +25,7 @@ DECODERS = {
 }
 """Where the function of each decoder is found, `module:function`; the child process imports it by name."""
 
-_MAX_THREADS = 4
+MAX_THREADS = 4
 """Each thread holds frames of its own, and the faces are slower than any decoder."""
 _LOOK_AHEAD_FRAMES = 16
 """Times are sorted within this many frames, the deepest reordering H.264 and HEVC know."""
@@ -98,7 +98,7 @@ def decode_with_pyav(job: DecodeJob) -> Iterator[DecodedFrame]:
     with av.open(job.path) as container:
         stream = container.streams[job.stream_index]
         stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = min(_MAX_THREADS, os.cpu_count() or 1)
+        stream.codec_context.thread_count = min(MAX_THREADS, os.cpu_count() or 1)
         frames = container.decode(stream)
         while True:
             try:
@@ -143,7 +143,7 @@ def decode_with_decord(job: DecodeJob) -> Iterator[DecodedFrame]:
 
 
 def _decode_in_order(decord: ModuleType, job: DecodeJob) -> Iterator[DecodedFrame]:
-    video = decord.VideoReader(job.path, num_threads=min(_MAX_THREADS, os.cpu_count() or 1))
+    video = decord.VideoReader(job.path, num_threads=min(MAX_THREADS, os.cpu_count() or 1))
     if job.num_frames is not None and len(video) != job.num_frames:
         raise DecoderFault(f"it expects {len(video)} frames, the file has {job.num_frames}")
     seconds = video.get_frame_timestamp(list(range(len(video))))[:, 0].astype(np.float64)

@@ -62,7 +62,7 @@ def test_times_and_pixels_survive(tmp_path, times, write, gray_of):
 def test_colours_survive(tmp_path):
     colours = np.zeros((64, 96, 3), np.uint8)
     colours[:32, :48], colours[:32, 48:], colours[32:, :48] = (200, 30, 40), (20, 180, 60), (30, 50, 210)
-    with VideoWriter(tmp_path / "out.mp4", width=96, height=64, crf=10) as writer:
+    with VideoWriter(tmp_path / "out.mp4", width=96, height=64, qp=10) as writer:
         writer.write(colours, 0.0)
     with VideoReader(tmp_path / "out.mp4", decoder="pyav") as reader:
         (batch,) = list(reader)
@@ -140,7 +140,7 @@ def test_full_disk(tmp_path, write):
             write(
                 tmp_path / "out.mp4",
                 np.arange(64) / 25,
-                crf=1,
+                qp=1,
                 picture=lambda index, width, height: noise[index % 8],
             )
     finally:
