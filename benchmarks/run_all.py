@@ -17,8 +17,11 @@ _BENCHMARKS = {
     "spliced.py": [ROOT / "runs" / "java_sed_store"],
     "afew2.py": [_DATA / "afew2_posteriors"],
     "ravdess_landmarks.py": [_DATA / "ravdess_landmarks68"],
+    "quality.py": [_DATA / "clips"],
     "speed.py": [_DATA / "clips"],
     "live.py": [_DATA / "clips"],
+    "scaling.py": [_DATA / "clips"],
+    "stage_times.py": [_DATA / "clips" / name for name in ("single_face.mp4", "many_faces_1080p.mp4")],
     "memory.py": [ROOT / "examples" / "demo.mp4", _DATA / "clips" / "many_faces_1080p.mp4"],
 }
 
