@@ -178,9 +178,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="session")
-def mtcnn() -> MtcnnDetector:
-    return MtcnnDetector()
+@pytest.fixture(scope="session", params=["torch", "openvino"])
+def mtcnn(request, network_cache) -> MtcnnDetector:
+    if request.param == "openvino":
+        pytest.importorskip("openvino", reason="the extra [openvino] is not installed")
+    return MtcnnDetector(backend=request.param)
 
 
 @pytest.fixture(scope="session")
