@@ -53,6 +53,8 @@ def runner(format: str, path: Path):
     return lambda **inputs: {o.any_name: array for o, array in model(inputs).items()}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("format", FORMATS)
 def test_files_run_as_their_json_says(lively_checkpoint, tmp_path, capsys, format):
     for package in FORMATS[format]:
