@@ -101,13 +101,22 @@ def compile_network(
         # What another release or processor wrote is refused, whatever the exception.
         with contextlib.suppress(RuntimeError):
             return CompiledNetwork(core.import_model(kept, "CPU", options))
-    compiled = core.compile_model(_convert(make_module(), example(), input_shape), "CPU", options)
+    compiled = core.compile_model(convert_network(make_module(), [example()], [input_shape]), "CPU", options)
     if path is not None:
         _write(path, compiled.export_model())
     return CompiledNetwork(compiled)
 
 
-def _convert(module: nn.Module, example: Tensor, input_shape: Sequence[int]) -> openvino.Model:
+def convert_network(
+    module: nn.Module, examples: Sequence[Tensor], input_shapes: Sequence[Sequence[int]]
+) -> openvino.Model:
+    """Turn a PyTorch network into OpenVINO's.
+
+    Args:
+        module: in evaluation mode, returning a tensor or a tuple of them.
+        examples: inputs that it can be run on.
+        input_shapes: of each input, -1 where any size may come.
+    """
     import warnings
 
     import openvino
@@ -117,7 +126,9 @@ def _convert(module: nn.Module, example: Tensor, input_shape: Sequence[int]) -> 
         # OpenVINO traces with a function that PyTorch wants to replace.
         warnings.simplefilter("ignore")
         return openvino.convert_model(
-            module, example_input=example, input=[openvino.PartialShape(list(input_shape))]
+            module,
+            example_input=tuple(examples),
+            input=[openvino.PartialShape(list(shape)) for shape in input_shapes],
         )
 
 

@@ -19,6 +19,7 @@ FLOORS = {
     "report": 2,
     "checkpoint": 3,
     "networks": 3,
+    "export": 4,
     "runtime": 4,
     "pipeline": 4,
     "live": 4,

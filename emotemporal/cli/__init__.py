@@ -14,6 +14,7 @@ COMMANDS = {
     "search-clip": "search settings of a temporal head, by people held out",
     "train-geometry": "train linear models on RAVDESS's landmarks",
     "evaluate": "measure a checkpoint on labelled data",
+    "export": "write a checkpoint's networks for other systems",
 }
 
 
