@@ -204,7 +204,7 @@ def find_lag(
         second: (L, C), of the same frames.
         pts_seconds: (L,), strictly increasing.
         max_lag_seconds: largest shift either way. Less than twice that time in common tells nothing, nor
-            does a correlation that is still rising there.
+            does a correlation that is still rising there, or is nowhere above 0.
     """
     steps = np.diff(pts_seconds)
     step = max(float(np.median(steps)), _LEAST_STEP_SECONDS) if len(steps) else _LEAST_STEP_SECONDS
@@ -222,7 +222,8 @@ def find_lag(
     best = np.nanmax(found)
     # Of equally good ones the shortest.
     lag = min(lags[found >= best - _SAME_CORRELATION], key=abs)
-    return Lag(float("nan") if abs(lag) == furthest else float(lag * step), float(best))
+    stands_out = best > 0 and abs(lag) < furthest
+    return Lag(float(lag * step) if stands_out else float("nan"), float(best))
 
 
 def _shifted_correlation(a: np.ndarray, b: np.ndarray, lag: int) -> float:

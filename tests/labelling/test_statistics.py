@@ -168,6 +168,15 @@ def test_lag_is_not_told_where_there_is_none():
     assert np.isnan(find_lag(moving[short], moving[short], times[short], max_lag_seconds=2.0).seconds)
 
 
+def test_the_least_contrary_shift_is_no_lag():
+    times = np.arange(200) / 10
+    narrow, broad = (np.exp(-((times - 10) ** 2) / width) for width in (0.25, 4.0))
+    first, second = (np.stack([p, 1 - p], 1) for p in (0.1 + 0.8 * narrow, 0.9 - 0.8 * broad + 0.4 * narrow))
+    lag = find_lag(first, second, times, max_lag_seconds=0.8)
+    assert lag.correlation == pytest.approx(-0.464, abs=0.001)  # of no shift
+    assert np.isnan(lag.seconds)
+
+
 def test_lag_of_two_people_in_a_video():
     times = np.arange(200) / 10
     people = {n: (0, ("happy",) * 200, smiles(times, *p)[:, 0]) for n, p in ((1, (5, 9)), (2, (5.4, 9.4)))}
