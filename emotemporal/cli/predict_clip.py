@@ -32,6 +32,14 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--per-frame", action="store_true", help="write <stem>.frames.csv")
     parser.add_argument("--overlay", action="store_true", help="write <stem>.overlay.mp4")
     parser.add_argument(
+        "--formats",
+        type=str,
+        default="",
+        help="write these besides, separated by commas: segments, statistics, parquet, coco, eaf (ELAN), "
+        "textgrid (Praat), vtt, srt",
+    )
+    parser.add_argument("--plot", action="store_true", help="write <stem>.timeline.png")
+    parser.add_argument(
         "--output-dir", type=str, default="emotemporal_output", help="where results go (made if missing)"
     )
     parser.add_argument("--checkpoint", type=str, help="weights; the shipped clip checkpoint by default")
@@ -85,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     if options.baseline and not options.geometry:
         raise UsageError("--baseline is for labels by landmarks; give --geometry FILE as well")
+    options.formats = _parse_formats(options.formats)
     output_dir = _writable_folder(Path(options.output_dir))
     jobs, failures = _list_jobs(options.videos)
     for failure in failures:
@@ -172,6 +181,7 @@ def _process(
         write_json(analysis, f"{base}.json")
         if options.per_frame:
             write_frames_csv(analysis, f"{base}.frames.csv")
+        _write_formats(analysis, base, aggregate, options, on_progress)
         if options.overlay:
             suffix = ".png" if analysis.info.is_still else ".mp4"
             found = write_overlay(analysis, f"{base}.overlay{suffix}", on_progress=on_progress)
@@ -181,6 +191,44 @@ def _process(
     for warning in analysis.warnings:
         print(f"warning: {video.name}: {warning}", file=sys.stderr)
     return analysis
+
+
+def _parse_formats(text: str) -> list[str]:
+    """Return the names that `--formats` lists, each once, all known and possible here."""
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    if not names:
+        return []
+    from emotemporal.report.formats import FORMATS, require_packages
+
+    for name in names:
+        if name not in FORMATS:
+            raise UsageError(f"--formats {name}: unknown, choose from {', '.join(FORMATS)}")
+        require_packages(name)
+    return list(dict.fromkeys(names))
+
+
+def _write_formats(
+    analysis: "VideoAnalysis", base: Path, aggregate: str, options: Any, on_progress: Callable[..., None]
+) -> None:
+    """Write what `--formats` and `--plot` ask for; of a picture, what tells no stretches of time."""
+    left_out = []
+    if options.formats:
+        from emotemporal.report.formats import FORMATS
+
+        for name in options.formats:
+            if FORMATS[name].timed and analysis.info.is_still:
+                left_out.append(name)
+            else:
+                FORMATS[name].write(analysis, f"{base}{FORMATS[name].suffix}")
+    if options.plot and analysis.info.is_still:
+        left_out.append("plot")
+    elif options.plot:
+        from emotemporal.report.timeline import write_timeline
+
+        write_timeline(analysis, f"{base}.timeline.png", aggregate=aggregate, on_progress=on_progress)
+    if left_out:
+        name = Path(analysis.info.path).name
+        print(f"warning: {name}: a picture has no time: {', '.join(left_out)} not written", file=sys.stderr)
 
 
 def _print_table(analysis: "VideoAnalysis", aggregate: str) -> None:
@@ -221,9 +269,9 @@ def _list_jobs(inputs: Sequence[str]) -> tuple[list[tuple[Path, str]], list[str]
 def _is_input(path: Path) -> bool:
     from emotemporal.video.pictures import is_picture
 
-    # Overlays are results, also when they lie beside their videos.
+    # Overlays and timelines are results, also when they lie beside their videos.
     is_taken = path.suffix.lower() in VIDEO_SUFFIXES or is_picture(path)
-    return path.is_file() and is_taken and not path.stem.endswith(".overlay")
+    return path.is_file() and is_taken and not path.stem.endswith((".overlay", ".timeline"))
 
 
 def _writable_folder(path: Path) -> Path:

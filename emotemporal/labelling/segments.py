@@ -50,12 +50,15 @@ class ChangeDelays:
         return float(np.median(np.abs(self.delays_seconds))) if len(self.delays_seconds) else float("nan")
 
 
-def to_segments(labels: np.ndarray, pts_seconds: np.ndarray) -> list[Segment]:
+def to_segments(
+    labels: np.ndarray, pts_seconds: np.ndarray, *, end_seconds: float | None = None
+) -> list[Segment]:
     """Join neighbouring frames of one label.
 
     Args:
         labels: int (L,), L at least 1.
         pts_seconds: (L,), strictly increasing.
+        end_seconds: when the last frame ends; None for what its neighbour suggests.
     Returns: segments in order, without gaps.
     """
     if len(labels) != len(pts_seconds) or len(labels) == 0:
@@ -63,7 +66,7 @@ def to_segments(labels: np.ndarray, pts_seconds: np.ndarray) -> list[Segment]:
             f"expected as many labels as times and at least one, found {len(labels)}, {len(pts_seconds)}"
         )
     first = np.concatenate([[0], np.flatnonzero(np.diff(labels)) + 1])
-    end = pts_seconds[-1] + frame_seconds(pts_seconds)[-1]
+    end = pts_seconds[-1] + frame_seconds(pts_seconds)[-1] if end_seconds is None else end_seconds
     times = [*pts_seconds[first], end]
     return [
         Segment(int(labels[row]), float(onset), float(offset))

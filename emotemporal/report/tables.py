@@ -35,7 +35,7 @@ def write_frames_csv(analysis: VideoAnalysis, path: str | Path) -> None:
         OutputError: the file cannot be written.
     """
     table = analysis.to_dataframe()
-    with _open_to_replace(path) as file:
+    with open_to_replace(path) as file:
         for first in range(0, max(1, len(table)), _ROWS_AT_ONCE):
             rows = _as_text(table[first : first + _ROWS_AT_ONCE], labels=analysis.labels)
             rows.to_csv(file, header=first == 0, index=False, lineterminator="\n")
@@ -47,7 +47,7 @@ def write_json(analysis: VideoAnalysis, path: str | Path) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    with _open_to_replace(path) as file:
+    with open_to_replace(path) as file:
         json.dump(analysis.to_json(), file, indent=2, ensure_ascii=False, allow_nan=False)
         file.write("\n")
 
@@ -57,9 +57,9 @@ def summary_heading(analysis: VideoAnalysis) -> Text:
     info, num_frames = analysis.info, len(analysis.frame_index)
     facts = [f"{info.width}x{info.height}"]
     if not info.is_still:
-        facts.append(_duration(info.duration_seconds))
+        facts.append(duration(info.duration_seconds))
     facts.append(f"{num_frames} frame" if num_frames == 1 else f"{num_frames} frames")
-    return Text.assemble((_printable(Path(info.path).name), "bold"), "  ", (" · ".join(facts), "dim"))
+    return Text.assemble((printable(Path(info.path).name), "bold"), "  ", (" · ".join(facts), "dim"))
 
 
 def summary_table(analysis: VideoAnalysis, *, aggregate: str) -> Table:
@@ -105,8 +105,8 @@ def _person_cells(
     chosen = timeline.clip.get(aggregate)
     cells: list[Text | str] = [
         str(track.track_id),
-        f"{_clock(first)}–{_clock(last)}",
-        _duration(last - first),
+        f"{clock(first)}–{clock(last)}",
+        duration(last - first),
         _result_cell(chosen, chosen),
     ]
     return cells + [_result_cell(timeline.clip.get(name), chosen) for name in others]
@@ -133,23 +133,24 @@ def _geometry_cell(result: GeometryResult | None) -> Text:
     return Text.assemble(("● ", emotion_hex(result.emotion)), told, " (baseline)" if result.baseline else "")
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """Return `12.3` below a minute, else `m:ss.s` or `h:mm:ss.s`."""
     tenths = round(10 * seconds)
     if tenths < 600:
         return f"{tenths / 10:.1f}"
     minutes, rest = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
-    clock = f"{minutes:02d}:{rest / 10:04.1f}" if hours else f"{minutes}:{rest / 10:04.1f}"
-    return f"{hours}:{clock}" if hours else clock
+    told = f"{minutes:02d}:{rest / 10:04.1f}" if hours else f"{minutes}:{rest / 10:04.1f}"
+    return f"{hours}:{told}" if hours else told
 
 
-def _duration(seconds: float) -> str:
-    clock = _clock(seconds)
-    return clock if ":" in clock else f"{clock} s"
+def duration(seconds: float) -> str:
+    """Return `12.3 s` below a minute, else `m:ss.s` or `h:mm:ss.s`."""
+    told = clock(seconds)
+    return told if ":" in told else f"{told} s"
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """Return a file name with control characters and undecodable bytes spelled out."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
 
@@ -181,7 +182,7 @@ def _rounded_probs(probs: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _open_to_replace(path: str | Path) -> Iterator[TextIO]:
+def open_to_replace(path: str | Path) -> Iterator[TextIO]:
     """Open a text file that takes the place of `path` when all was written."""
     # A file name that is no valid text comes as lone surrogates. Backslashes spell them the way JSON
     # does, so that reading the document gives the same name back.
