@@ -16,6 +16,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from emotemporal.video.opening import open_video
 from emotemporal.video.probe import turn_to_upright
 from emotemporal.video.timing import RESTART_FRAMES
 
@@ -95,7 +96,7 @@ def decode_with_pyav(job: DecodeJob) -> Iterator[DecodedFrame]:
         note = "rescaled" if rescaled else "reordered" if seconds < own or seconds > own else None
         return DecodedFrame(pixels, seconds, note)
 
-    with av.open(job.path) as container:
+    with open_video(job.path) as container:
         stream = container.streams[job.stream_index]
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = min(MAX_THREADS, os.cpu_count() or 1)

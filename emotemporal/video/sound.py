@@ -8,6 +8,8 @@ from pathlib import Path
 
 import av
 
+from emotemporal.video.opening import open_video
+
 _COPIED_CODECS = frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "alac", "opus"})
 """What MP4 holds and players know; everything else becomes AAC."""
 
@@ -26,10 +28,10 @@ class SoundTrack:
         warnings: one line for each thing the user should know.
     """
 
-    def __init__(self, source: Path, output: av.container.OutputContainer) -> None:
+    def __init__(self, source: str | Path, output: av.container.OutputContainer) -> None:
         self.warnings: list[str] = []
         self._output = output
-        self._input = av.open(str(source))
+        self._input = open_video(source)
         self._packets: Iterator[av.Packet] = iter(())
         self._next: av.Packet | None = None
         self._last_dts: int | None = None
