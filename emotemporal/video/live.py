@@ -226,7 +226,8 @@ class StreamSource:
         options = {"fflags": "nobuffer", "flags": "low_delay", "rtsp_transport": "tcp"} if is_stream else {}
         place = address if is_stream else str(require_file(address))
         try:
-            self._container = av.open(place, options=options, timeout=timeout_seconds if is_stream else None)
+            timeout = timeout_seconds if is_stream else None
+            self._container = av.open(place, options=options, timeout=timeout, metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
             raise VideoError(
                 f"{address}: cannot be opened ({_reason(error)}); give a camera's number, a video or a stream"

@@ -13,6 +13,8 @@ from emotemporal.errors import VideoError
 
 _NUMBER = re.compile(r"%(0\d+)?d")
 _ADDRESS_TIMEOUT_SECONDS = 20.0
+MAX_PIXELS = 8192 * 4320
+"""Of one frame. A header that lies must not cost all memory: FFmpeg itself stops at some 2 GB a frame."""
 
 
 def is_address(path: str | Path) -> bool:
@@ -38,10 +40,15 @@ def open_video(path: str | Path) -> av.container.InputContainer:
         av.FFmpegError: it is not a video.
     """
     if is_address(path):
-        return _open_address(str(path))
-    if is_sequence(path):
-        return _open_sequence(Path(absolute(path)))
-    return av.open(str(require_file(path)))
+        container = _open_address(str(path))
+    elif is_sequence(path):
+        container = _open_sequence(Path(absolute(path)))
+    else:  # titles may be in any encoding
+        container = av.open(str(require_file(path)), metadata_errors="replace")
+    for stream in container.streams.video:
+        if stream.codec_context is not None:
+            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    return container
 
 
 def require_file(path: str | Path) -> Path:
@@ -73,7 +80,7 @@ def _open_address(address: str) -> av.container.InputContainer:
     if not address.lower().startswith(("http://", "https://")):
         raise VideoError(endless)
     try:
-        container = av.open(address, timeout=_ADDRESS_TIMEOUT_SECONDS)
+        container = av.open(address, timeout=_ADDRESS_TIMEOUT_SECONDS, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise VideoError(f"{address}: cannot be opened ({reason}); check the address") from error

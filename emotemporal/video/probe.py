@@ -11,7 +11,7 @@ from av.stream import Disposition
 
 from emotemporal.errors import VideoError
 from emotemporal.structures import VideoInfo
-from emotemporal.video.opening import is_address, open_video, require_file
+from emotemporal.video.opening import MAX_PIXELS, is_address, open_video, require_file
 from emotemporal.video.pictures import is_picture, read_picture
 
 _RATE_TOLERANCE_SECONDS = 0.002
@@ -112,10 +112,13 @@ def turn_to_upright(frame: av.VideoFrame) -> int:
 
 
 def choose_stream(container: av.container.InputContainer, path: str | Path) -> av.VideoStream:
-    """Return the first video stream that is not a cover picture."""
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
+    """Return the first video stream that is not a cover picture and can be decoded."""
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    for stream in streams:
+        if stream.codec_context is not None:
             return stream
+    if streams:
+        raise VideoError(f"{path}: its codec is unknown to FFmpeg; convert it to H.264 MP4")
     found = "only sound" if container.streams.audio else "no picture and no sound"
     raise VideoError(f"{path}: no video stream, {found} was found; give a file with a picture")
 
@@ -141,6 +144,10 @@ def _read_packets(container: av.container.InputContainer, stream: av.VideoStream
 def _decode_first(
     container: av.container.InputContainer, stream: av.VideoStream, path: str | Path
 ) -> av.VideoFrame:
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > MAX_PIXELS:
+        raise VideoError(f"{path}: frames of {width}x{height}, more than {MAX_PIXELS} pixels; scale it down")
+    stream.codec_context.thread_count = 1
     for frame in container.decode(stream):
         return frame
     raise VideoError(f"{path}: no frame can be decoded; the file is cut off or damaged, copy it again")

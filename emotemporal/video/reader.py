@@ -81,7 +81,7 @@ class VideoReader:
         self._source = inspect_video(path)
         self.info = self._source.info
         fitting = _MAX_BATCH_BYTES // (3 * self.info.width * self.info.height)
-        self._batch_size = batch_size or int(np.clip(fitting, 4, _MAX_BATCH_FRAMES))
+        self._batch_size = batch_size or int(np.clip(fitting, 4 if fitting else 1, _MAX_BATCH_FRAMES))
         self.decoder = decoder
         if decoder == "auto":
             doubt = self._source.decord_doubt

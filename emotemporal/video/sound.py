@@ -39,6 +39,9 @@ class SoundTrack:
         if not self._input.streams.audio:
             return
         stream = self._input.streams.audio[0]
+        if stream.codec_context is None:
+            self.warnings.append("sound: its codec is unknown to FFmpeg, it was left out")
+            return
         name = stream.codec_context.name
         self._tick = Fraction(1, stream.codec_context.sample_rate or 48_000)
         if stream.codec_context.codec.canonical_name in _COPIED_CODECS:
