@@ -204,10 +204,11 @@ def _count_decodable(path: str) -> int:
     """Return how many frames one thread decodes until the first error."""
     import av
 
+    from emotemporal.video.opening import open_video
     from emotemporal.video.probe import choose_stream
 
     count = 0
-    with av.open(path, metadata_errors="ignore") as container, contextlib.suppress(av.FFmpegError):
+    with open_video(path) as container, contextlib.suppress(av.FFmpegError):
         stream = choose_stream(container, path)
         stream.codec_context.thread_count = 1
         for _ in container.decode(stream):
