@@ -347,7 +347,7 @@ def write_overlay(analysis: VideoAnalysis, path: str | Path, *, on_progress: Pro
             write_picture(path, renderer.draw(batch.data[0], 0))
             return []
         done = 0
-        with VideoWriter(path, width=info.width, height=info.height, source=Path(info.path)) as writer:
+        with VideoWriter(path, width=info.width, height=info.height, source=info.path) as writer:
             for batch in reader:
                 for frame, index, seconds in zip(
                     batch.data, batch.frame_index, batch.pts_seconds, strict=True
@@ -365,12 +365,12 @@ def _write_on_planes(analysis: VideoAnalysis, path: str | Path, on_progress: Pro
     Raises:
         NotPlain: they cannot be used so; nothing is written.
     """
-    info, source = analysis.info, Path(analysis.info.path)
+    info = analysis.info
     renderer = OverlayRenderer(analysis)
     frames = plain_frames(info, analysis.pts_seconds)
     first, colours = next(frames)
     total = len(analysis.frame_index)
-    with VideoWriter(path, width=info.width, height=info.height, source=source, colours=colours) as writer:
+    with VideoWriter(path, width=info.width, height=info.height, source=info.path, colours=colours) as writer:
         everything = chain([(first, colours)], frames)
         for index, ((frame, _), seconds) in enumerate(zip(everything, analysis.pts_seconds, strict=True)):
             renderer.draw_on(partial(YuvCanvas, frame, colours), index)

@@ -28,7 +28,11 @@ def _parser() -> ArgumentParser:
         "predict-clip",
         "Tell what every person in a video shows on their face: for the clip, for every frame.",
     )
-    parser.add_argument("videos", nargs="+", help="videos or pictures, or folders of them")
+    parser.add_argument(
+        "videos",
+        nargs="+",
+        help="videos, pictures or folders of them, numbered pictures (frames/%%05d.png), http(s) addresses",
+    )
     parser.add_argument("--per-frame", action="store_true", help="write <stem>.frames.csv")
     parser.add_argument("--overlay", action="store_true", help="write <stem>.overlay.mp4")
     parser.add_argument(
@@ -167,13 +171,14 @@ def _with_geometry(pipeline: "EmotionPipeline", options: Any) -> Callable[..., "
 
 
 def _process(
-    analyze: Callable[..., "VideoAnalysis"], video: Path, base: Path, aggregate: str, options: Any
+    analyze: Callable[..., "VideoAnalysis"], video: Path | str, base: Path, aggregate: str, options: Any
 ) -> "VideoAnalysis":
     """Analyse one video and write what was asked for; the cheap results first, so that they are kept."""
     from emotemporal.pipeline import write_overlay
     from emotemporal.report.tables import write_frames_csv, write_json
 
-    with progress_bar(video.name) as on_progress:
+    name = Path(video).name
+    with progress_bar(name) as on_progress:
         analysis = analyze(
             video, smooth=options.smooth, frame_labels=options.frame_labels, on_progress=on_progress
         )
@@ -189,7 +194,7 @@ def _process(
                 analysis = replace(analysis, warnings=(*analysis.warnings, *found))
                 write_json(analysis, f"{base}.json")
     for warning in analysis.warnings:
-        print(f"warning: {video.name}: {warning}", file=sys.stderr)
+        print(f"warning: {name}: {warning}", file=sys.stderr)
     return analysis
 
 
@@ -242,10 +247,15 @@ def _print_table(analysis: "VideoAnalysis", aggregate: str) -> None:
     console.print()
 
 
-def _list_jobs(inputs: Sequence[str]) -> tuple[list[tuple[Path, str]], list[str]]:
+def _list_jobs(inputs: Sequence[str]) -> tuple[list[tuple[Path | str, str]], list[str]]:
     """Return videos with the stems of their results, and what of the input cannot be used."""
+    from emotemporal.video.opening import is_address, is_sequence
+
     videos, failures = [], []
     for name in inputs:
+        if is_address(name):  # no Path: it makes one slash of two
+            videos.append(name)
+            continue
         path = Path(name)
         # Unlike Path.is_dir this has no quarrel with a name that is too long for the system.
         if os.path.isdir(path):
@@ -258,19 +268,21 @@ def _list_jobs(inputs: Sequence[str]) -> tuple[list[tuple[Path, str]], list[str]
     jobs, taken = [], set()
     for video in dict.fromkeys(videos):
         # a.mp4 and a.mov, or two folders' a.mp4, must not write over each other's results.
-        stem, number = video.stem, 2
+        path = Path(video)
+        own = path.absolute().parent.name if is_sequence(video) else path.stem
+        stem, number = own, 2
         while stem in taken:
-            stem, number = f"{video.stem}-{number}", number + 1
+            stem, number = f"{own}-{number}", number + 1
         taken.add(stem)
         jobs.append((video, stem))
     return jobs, failures
 
 
 def _is_input(path: Path) -> bool:
-    from emotemporal.video.pictures import is_picture
+    from emotemporal.video.pictures import PICTURE_SUFFIXES
 
     # Overlays and timelines are results, also when they lie beside their videos.
-    is_taken = path.suffix.lower() in VIDEO_SUFFIXES or is_picture(path)
+    is_taken = path.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES
     return path.is_file() and is_taken and not path.stem.endswith((".overlay", ".timeline"))
 
 

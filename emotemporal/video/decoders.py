@@ -8,7 +8,7 @@ import re
 import sys
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from emotemporal.video.opening import open_video
 from emotemporal.video.probe import turn_to_upright
 from emotemporal.video.timing import RESTART_FRAMES
 
@@ -76,6 +77,22 @@ def decode_with_pyav(job: DecodeJob) -> Iterator[DecodedFrame]:
     Raises:
         DamagedFile: after the last frame that decodes, where that is not the end.
     """
+    threads = min(MAX_THREADS, os.cpu_count() or 1)
+    given = 0
+    if threads > 1:
+        try:
+            for frame in _decode_sorted(job, threads):
+                given += 1
+                yield frame
+            return
+        except DamagedFile:
+            pass
+    # Where one of several threads meets an error, frames before it that others have in hand are lost.
+    yield from _decode_sorted(replace(job, skip=max(job.skip, given)), 1)
+
+
+def _decode_sorted(job: DecodeJob, threads: int) -> Iterator[DecodedFrame]:
+    """Do `decode_with_pyav`; several threads keep the frames they wait with to themselves after an error."""
     converter = VideoReformatter()
     waiting: deque[av.VideoFrame] = deque()
     times: list[float] = []
@@ -95,10 +112,10 @@ def decode_with_pyav(job: DecodeJob) -> Iterator[DecodedFrame]:
         note = "rescaled" if rescaled else "reordered" if seconds < own or seconds > own else None
         return DecodedFrame(pixels, seconds, note)
 
-    with av.open(job.path) as container:
+    with open_video(job.path) as container:
         stream = container.streams[job.stream_index]
         stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = min(MAX_THREADS, os.cpu_count() or 1)
+        stream.codec_context.thread_count = threads
         frames = container.decode(stream)
         while True:
             try:
@@ -118,8 +135,10 @@ def decode_with_pyav(job: DecodeJob) -> Iterator[DecodedFrame]:
             depth = min(_LOOK_AHEAD_FRAMES, _LOOK_AHEAD_BYTES // (frame.width * frame.height * 3 // 2))
             while len(waiting) > depth:
                 yield release()
-        while waiting:
+        while waiting and (threads == 1 or damage is None):
             yield release()
+        if threads > 1 and stream.codec_context.name == "libdav1d" and position < (job.num_frames or 0):
+            raise DamagedFile("dav1d's threads lose the last frames before an error, and the error")
     if damage is not None:
         raise DamagedFile(damage.strerror or type(damage).__name__)
 

@@ -12,7 +12,8 @@ import av
 import numpy as np
 
 from emotemporal.errors import VideoError
-from emotemporal.video.probe import choose_stream, require_file, turn_to_upright
+from emotemporal.video.opening import is_address, require_file
+from emotemporal.video.probe import choose_stream, turn_to_upright
 from emotemporal.video.timing import FrameClock
 
 _USUAL_FRAME_SECONDS = 1 / 30
@@ -221,11 +222,12 @@ class StreamSource:
 
     def __init__(self, address: str, timeout_seconds: float) -> None:
         self._address = address
-        is_stream = "://" in address
+        is_stream = is_address(address)
         options = {"fflags": "nobuffer", "flags": "low_delay", "rtsp_transport": "tcp"} if is_stream else {}
         place = address if is_stream else str(require_file(address))
         try:
-            self._container = av.open(place, options=options, timeout=timeout_seconds if is_stream else None)
+            timeout = timeout_seconds if is_stream else None
+            self._container = av.open(place, options=options, timeout=timeout, metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
             raise VideoError(
                 f"{address}: cannot be opened ({_reason(error)}); give a camera's number, a video or a stream"

@@ -14,6 +14,7 @@ import numpy as np
 
 from emotemporal.structures import VideoInfo
 from emotemporal.video.decoders import MAX_THREADS
+from emotemporal.video.opening import open_video
 from emotemporal.video.probe import choose_stream
 
 _LUMA_WEIGHTS = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593)} | dict.fromkeys((2, 5, 6), (0.299, 0.114))
@@ -81,7 +82,7 @@ def plain_frames(info: VideoInfo, pts_seconds: np.ndarray) -> Iterator[tuple[av.
         raise NotPlain("frames are missing, or the picture's size is odd")
     found, expected = 0, None
     try:
-        with av.open(os.path.abspath(info.path)) as container:
+        with open_video(info.path) as container:
             stream = choose_stream(container, info.path)
             stream.thread_type = "AUTO"
             stream.codec_context.thread_count = min(MAX_THREADS, os.cpu_count() or 1)

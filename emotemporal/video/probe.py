@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from av.stream import Disposition
 
 from emotemporal.errors import VideoError
 from emotemporal.structures import VideoInfo
+from emotemporal.video.opening import MAX_PIXELS, is_address, open_video, require_file
 from emotemporal.video.pictures import is_picture, read_picture
 
 _RATE_TOLERANCE_SECONDS = 0.002
@@ -36,7 +36,7 @@ class Source:
     frame_seconds: float
     """Usual distance of two frames."""
     promised_frames: int
-    """What the container claims; 0 where it claims nothing."""
+    """What the container claims to show; 0 where it claims nothing."""
     decord_doubt: str | None
     """Why decord is not trusted with this file; None where it is."""
 
@@ -89,14 +89,13 @@ def inspect_video(path: str | Path) -> Source:
     Raises:
         VideoError: as `probe_video`.
     """
-    file = require_file(path)
     try:
-        with av.open(str(file)) as container:
+        with open_video(path) as container:
             if container.format.name == "tty":  # FFmpeg would render any .txt file as a video of its text
                 raise VideoError(f"{path}: a text file, not a video; give a video or picture")
             stream = choose_stream(container, path)
             index, packets = stream.index, _read_packets(container, stream)
-        with av.open(str(file)) as container:
+        with open_video(path) as container:
             stream = container.streams[index]
             first = _decode_first(container, stream, path)
             return _describe(container, stream, packets, first, path)
@@ -112,35 +111,14 @@ def turn_to_upright(frame: av.VideoFrame) -> int:
     return round(-frame.rotation / 90) * 90 % 360  # FFmpeg's display matrix counts counter-clockwise
 
 
-def require_file(path: str | Path) -> Path:
-    """Return the absolute path of a file with something in it.
-
-    Absolute, since FFmpeg takes `12:30.mp4` for an address.
-
-    Raises:
-        VideoError: it is missing, a folder, unreadable or empty.
-    """
-    file = Path(os.path.abspath(path))
-    # Unlike Path.is_dir these have no quarrel with a name that is too long for the system.
-    if os.path.isdir(file):
-        raise VideoError(f"{path}: a folder, not a video; give a file")
-    if not os.path.exists(file):
-        raise VideoError(f"{path}: no such file; check the path")
-    try:
-        with file.open("rb") as stream:
-            empty = not stream.read(1)
-    except OSError as error:
-        raise VideoError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-    if empty:
-        raise VideoError(f"{path}: an empty file; copy or download it again")
-    return file
-
-
 def choose_stream(container: av.container.InputContainer, path: str | Path) -> av.VideoStream:
-    """Return the first video stream that is not a cover picture."""
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
+    """Return the first video stream that is not a cover picture and can be decoded."""
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    for stream in streams:
+        if stream.codec_context is not None:
             return stream
+    if streams:
+        raise VideoError(f"{path}: its codec is unknown to FFmpeg; convert it to H.264 MP4")
     found = "only sound" if container.streams.audio else "no picture and no sound"
     raise VideoError(f"{path}: no video stream, {found} was found; give a file with a picture")
 
@@ -166,6 +144,10 @@ def _read_packets(container: av.container.InputContainer, stream: av.VideoStream
 def _decode_first(
     container: av.container.InputContainer, stream: av.VideoStream, path: str | Path
 ) -> av.VideoFrame:
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > MAX_PIXELS:
+        raise VideoError(f"{path}: frames of {width}x{height}, more than {MAX_PIXELS} pixels; scale it down")
+    stream.codec_context.thread_count = 1
     for frame in container.decode(stream):
         return frame
     raise VideoError(f"{path}: no frame can be decoded; the file is cut off or damaged, copy it again")
@@ -186,7 +168,9 @@ def _describe(
     steps = steps[steps > 0]
     claimed = 1 / float(stream.average_rate) if stream.average_rate else 0.04
     frame_seconds = float(np.median(steps)) if len(steps) else packets.last_duration_seconds or claimed
-    start = float(known[0]) if len(known) else 0.0
+    num_before = int(np.argmin(np.isnan(packets.pts_seconds))) if len(known) else 0
+    # Matroska's times below zero are unknown to FFmpeg: they are counted back from the first that is known.
+    start = float(known[0]) - num_before * frame_seconds if len(known) else 0.0
     num_packets = len(packets.pts_seconds)
     span = float(known[-1] - known[0]) if complete and num_packets else (num_packets - 1) * frame_seconds
     duration = max(span, 0.0) + (packets.last_duration_seconds or frame_seconds)
@@ -207,7 +191,7 @@ def _describe(
         stream_index=stream.index,
         pts_seconds=known,
         frame_seconds=frame_seconds,
-        promised_frames=stream.frames,
+        promised_frames=max(0, stream.frames - packets.num_discarded),
         decord_doubt=_doubt_decord(container, stream, packets, info),
     )
 
@@ -222,6 +206,8 @@ def _doubt_decord(
     """
     context = stream.codec_context
     doubts = {
+        "an address": is_address(info.path),
+        "a name that is not UTF-8": info.path != info.path.encode(errors="ignore").decode(),
         f"container {container.format.name}": container.format.name not in _DECORD_FORMATS,
         f"codec {context.name}": context.name not in _DECORD_CODECS,
         "a picture narrower than 128 px": info.width < 128,  # decord takes the padding for a fourth colour

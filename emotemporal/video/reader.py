@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +14,9 @@ from emotemporal.errors import UsageError, VideoError
 from emotemporal.structures import FrameBatch, VideoInfo
 from emotemporal.video.child import ChildFailed, DecodingChild
 from emotemporal.video.decoders import DECODERS, DecodeJob
+from emotemporal.video.opening import absolute, require_file
 from emotemporal.video.pictures import is_picture, read_picture
-from emotemporal.video.probe import Source, describe_picture, inspect_video, require_file
+from emotemporal.video.probe import Source, describe_picture, inspect_video
 from emotemporal.video.ring import RingShape
 from emotemporal.video.timing import FrameClock
 
@@ -81,7 +81,7 @@ class VideoReader:
         self._source = inspect_video(path)
         self.info = self._source.info
         fitting = _MAX_BATCH_BYTES // (3 * self.info.width * self.info.height)
-        self._batch_size = batch_size or int(np.clip(fitting, 4, _MAX_BATCH_FRAMES))
+        self._batch_size = batch_size or int(np.clip(fitting, 4 if fitting else 1, _MAX_BATCH_FRAMES))
         self.decoder = decoder
         if decoder == "auto":
             doubt = self._source.decord_doubt
@@ -180,7 +180,7 @@ class VideoReader:
     def _start_child(self, *, skip: int) -> None:
         info = self.info
         job = DecodeJob(
-            path=os.path.abspath(self._path),
+            path=absolute(self._path),
             stream_index=self._source.stream_index,
             width=info.width,
             height=info.height,

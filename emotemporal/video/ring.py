@@ -11,7 +11,7 @@ import numpy as np
 
 _RING_BYTES = 128 << 20
 """Upper bound of the ring: at 1080p 21 frames, about 0.2 s of decoding ahead."""
-_MIN_FRAMES = 4
+_MIN_FRAMES = 2
 
 
 @dataclass(frozen=True)

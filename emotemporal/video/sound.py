@@ -8,6 +8,8 @@ from pathlib import Path
 
 import av
 
+from emotemporal.video.opening import open_video
+
 _COPIED_CODECS = frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "alac", "opus"})
 """What MP4 holds and players know; everything else becomes AAC."""
 
@@ -26,10 +28,10 @@ class SoundTrack:
         warnings: one line for each thing the user should know.
     """
 
-    def __init__(self, source: Path, output: av.container.OutputContainer) -> None:
+    def __init__(self, source: str | Path, output: av.container.OutputContainer) -> None:
         self.warnings: list[str] = []
         self._output = output
-        self._input = av.open(str(source))
+        self._input = open_video(source)
         self._packets: Iterator[av.Packet] = iter(())
         self._next: av.Packet | None = None
         self._last_dts: int | None = None
@@ -37,6 +39,9 @@ class SoundTrack:
         if not self._input.streams.audio:
             return
         stream = self._input.streams.audio[0]
+        if stream.codec_context is None:
+            self.warnings.append("sound: its codec is unknown to FFmpeg, it was left out")
+            return
         name = stream.codec_context.name
         self._tick = Fraction(1, stream.codec_context.sample_rate or 48_000)
         if stream.codec_context.codec.canonical_name in _COPIED_CODECS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +15,7 @@ from av.video.reformatter import VideoReformatter
 
 from emotemporal.errors import OutputError, UsageError
 from emotemporal.files import replacing
+from emotemporal.video.opening import absolute, open_video
 from emotemporal.video.planes import BT709, Colours
 from emotemporal.video.probe import choose_stream, turn_to_upright
 from emotemporal.video.sound import SoundTrack
@@ -54,7 +54,7 @@ class VideoWriter:
         *,
         width: int,
         height: int,
-        source: Path | None = None,
+        source: str | Path | None = None,
         qp: int = 26,
         preset: str = "ultrafast",
         colours: Colours = BT709,
@@ -62,7 +62,7 @@ class VideoWriter:
         self.warnings: list[str] = []
         self._path = Path(path)
         self._size = (width, height)
-        self._source = None if source is None else Path(os.path.abspath(source))
+        self._source = None if source is None else absolute(source)
         # A constant quantiser spares x264 the look ahead that a constant rate factor needs, a quarter of its
         # time. The filter of block edges, which `ultrafast` leaves out, takes 5% more and gives 1 dB. By
         # both, qp 26 is on average as like its source (SSIM) as crf 23 without, in files a quarter smaller.
@@ -128,6 +128,9 @@ class VideoWriter:
         if self._last_pts is not None and pts <= self._last_pts:
             before = self._last_pts / _TICKS_PER_SECOND
             raise UsageError(f"frame times must increase, found {pts_seconds} s after {before} s")
+        if self._last_pts is None and pts < 0:
+            # MP4 would hide what comes before time zero: picture and sound are shifted together.
+            self._container.options["avoid_negative_ts"] = "make_non_negative"
         self._last_pts = pts
         frame.pts, frame.time_base = pts, _TIME_BASE
         frame.pict_type = PictureType.NONE  # x264 would repeat the kind that a decoded frame had
@@ -151,7 +154,7 @@ class VideoWriter:
         stream.codec_context.color_range = self._colours.value_range
         self._stream = stream
         if self._source is not None:
-            with av.open(str(self._source)) as source:
+            with open_video(self._source) as source:
                 shape = _pixel_shape(source, self._source)
             if shape:
                 stream.codec_context.sample_aspect_ratio = shape
@@ -214,7 +217,7 @@ def _pad_to_even(frame: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(frame)
 
 
-def _pixel_shape(source: av.container.InputContainer, path: Path) -> Fraction | None:
+def _pixel_shape(source: av.container.InputContainer, path: str) -> Fraction | None:
     """Return width / height of the source's pixels where they are not square, for the upright picture."""
     if not source.streams.video:
         return None

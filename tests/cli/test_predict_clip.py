@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from file_corpus import serve
 
 from emotemporal.cli.predict_clip import main
 from emotemporal.labels import FER7
@@ -117,6 +118,30 @@ def test_odd_names(short_clip, tiny_clip_checkpoint, tmp_path, monkeypatch, name
     assert main([*arguments, "--", name]) == 0
     stem = name.removesuffix(".mp4")
     assert {child.name for child in (tmp_path / "out").iterdir()} == {f"{stem}.json", f"{stem}.overlay.mp4"}
+
+
+def test_numbered_pictures_and_an_address(
+    short_clip, portrait_picture, tiny_clip_checkpoint, tmp_path, capsys
+):
+    (tmp_path / "shots").mkdir()
+    for number in (100, 101, 102):
+        cv2.imwrite(str(tmp_path / "shots" / f"{number:05d}.png"), cv2.imread(str(portrait_picture)))
+    pattern = str(tmp_path / "shots" / "%05d.png")
+    arguments = [
+        "--output-dir",
+        str(tmp_path / "out"),
+        "--overlay",
+        "--checkpoint",
+        str(tiny_clip_checkpoint),
+    ]
+    with serve(short_clip.parent) as address:
+        assert main([pattern, f"{address}/{short_clip.name}", *arguments, "--json"]) == 0
+    shots, served = json.loads(capsys.readouterr().out)["videos"]
+    assert (shots["video"]["num_frames"], shots["video"]["average_fps"]) == (3, 25.0)
+    assert served["video"]["path"] == f"{address}/{short_clip.name}"
+    for stem, expected in (("shots", 3), (short_clip.stem, served["video"]["num_frames"])):
+        with av.open(str(tmp_path / "out" / f"{stem}.overlay.mp4")) as container:
+            assert sum(1 for _ in container.decode(video=0)) == expected
 
 
 @pytest.fixture
