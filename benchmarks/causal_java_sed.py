@@ -27,6 +27,7 @@ from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
 from emotemporal.models.streaming import PersonStream
 from emotemporal.models.temporal import TemporalHead
 from emotemporal.networks import build_classifier
+from emotemporal.training.clip import load_simulated
 from emotemporal.training.config import ClipConfig
 from emotemporal.training.metrics import accuracy_interval
 
@@ -46,8 +47,10 @@ def main(store: str) -> None:
     )
     frame = build_classifier(load_checkpoint(ROOT / causal_config.frame_checkpoint))
     clips = load_sequences(CropStore.open(store), frame)
+    # Both are set by the same clips of still faces.
+    simulated = load_simulated(offline_config, frame, lambda line: print(line, file=sys.stderr))
     offline, causal = (
-        {subject: with_head(frame, head) for subject, head in train_heads(clips, config).items()}
+        {subject: with_head(frame, head) for subject, head in train_heads(clips, simulated, config).items()}
         for config in (offline_config, causal_config)
     )
     report_clips(clips, offline, causal, offline_config.head.kind)
