@@ -29,7 +29,6 @@ from emotemporal.report.overlay import OverlayRenderer
 from emotemporal.runtime import (
     BackendChoice,
     InOrder,
-    available_cores,
     choose_backend,
     choose_device,
     one_torch_thread,
@@ -45,6 +44,7 @@ from emotemporal.structures import (
 from emotemporal.video.planes import NotPlain, plain_frames
 from emotemporal.video.reader import VideoReader
 from emotemporal.video.writer import VideoWriter, write_picture
+from emotemporal.workers import available_cores
 
 FrameLabels = Literal["network", "head"]
 _CROPS_AHEAD = 4
