@@ -10,6 +10,7 @@ FLOORS = {
     "files": 0,
     "labels": 0,
     "structures": 0,
+    "versions": 0,
     "workers": 0,
     "compiled": 1,
     "video": 1,
