@@ -26,6 +26,7 @@ FLOORS = {
     "live": 4,
     "extraction": 4,
     "geometry": 4,
+    "batch": 4,
     "training": 4,
     "cli": 5,
     "__init__": 6,
