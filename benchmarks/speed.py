@@ -158,7 +158,7 @@ def measure_folder(folder: Path, num_rounds: int) -> None:
         for name in _FOLDER_CLIPS:
             for number in range(_FOLDER_COPIES):
                 (clips / f"{number}_{name}").symlink_to((folder / name).resolve())
-        command = predict_command(clips, Path(temporary) / "out", "--per-frame")
+        command = predict_command(clips, Path(temporary) / "out", "--per-frame", "--no-resume")
         for _ in range(num_rounds):
             singles.append(run_command(command, cores=cores[:1]))
             wholes.append(run_command(command, cores=cores))

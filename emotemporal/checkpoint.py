@@ -4,21 +4,24 @@ Loading executes nothing: the header is JSON, the tensors are raw numbers, and t
 again from its dimensions.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from emotemporal.errors import CheckpointError, OutputError
 from emotemporal.files import replacing
 from emotemporal.models.specs import BackboneSpec, HeadSpec
 from emotemporal.structures import CropGeometry
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT_VERSION = 1
 _HEADER_KEY = "emotemporal"
@@ -160,6 +163,8 @@ def save_checkpoint(
     Raises:
         OutputError: the file cannot be written.
     """
+    from safetensors.torch import save_file
+
     plain = {
         name: (tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor).cpu().contiguous()
         for name, tensor in tensors.items()

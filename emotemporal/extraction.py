@@ -1,13 +1,10 @@
 """From labelled videos to a store of face crops for training."""
 
 import csv
-import signal
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,7 +12,7 @@ import torch
 from emotemporal.datasets.clips import ClipItem
 from emotemporal.datasets.crop_index import IndexRow
 from emotemporal.datasets.crops import CropStore, StoredClip
-from emotemporal.errors import EmotemporalError, OutputError, VideoError
+from emotemporal.errors import OutputError, VideoError
 from emotemporal.faces.detector import FaceDetector
 from emotemporal.faces.landmarks import LandmarkPredictor, PointPredictor, predict_rows
 from emotemporal.faces.tracker import FaceTracker
@@ -24,6 +21,7 @@ from emotemporal.pipeline import PerPerson, iter_face_crops
 from emotemporal.runtime import one_torch_thread
 from emotemporal.structures import CropGeometry, CropSequence, Track
 from emotemporal.video.reader import VideoReader
+from emotemporal.workers import Death, ShareReport, run_in_processes
 
 DetectorFactory = Callable[[], FaceDetector]
 """Makes a detector; for several workers it must be picklable."""
@@ -169,95 +167,21 @@ def _extract_here(
             yield item, _extract_one(item, store, detector, predictor)
 
 
-class _Worker:
-    """A process that extracts one clip at a time, so that it is known on which one it died."""
-
-    def __init__(self, store: CropStore, make_detector: DetectorFactory) -> None:
-        # A forked child of a process in which networks have run can hang in their threads.
-        context = get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, store, make_detector))
-        self.process.start()
-        # With this end open its death would go unnoticed.
-        theirs.close()
-        self.item: ClipItem | None = None
-
-    def receive(self) -> str:
-        """Return why its clip could not be extracted, empty where it was.
-
-        Raises:
-            OutputError: it cannot write.
-            EmotemporalError: it never started.
-        """
-        try:
-            kind, reason = self.connection.recv()
-        except (EOFError, ConnectionResetError):
-            self.process.join()
-            death = f"a process for it ended with exit code {self.process.exitcode}"
-            if self.item is None:
-                raise EmotemporalError(f"extraction: {death} before it began; try --workers 1") from None
-            return f"{self.item.path}: {death}"
-        if kind == "stop":
-            raise OutputError(reason)
-        return reason
-
-    def end(self) -> None:
-        self.connection.close()
-        self.process.terminate()
-        self.process.join()
-
-
 def _extract_in_processes(
     items: Sequence[ClipItem], store: CropStore, make_detector: DetectorFactory, workers: int
 ) -> Iterator[tuple[ClipItem, str]]:
-    waiting = deque(items)
-    busy = {}
-
-    def start() -> None:
-        worker = _Worker(store, make_detector)
-        busy[worker.connection] = worker
-
-    try:
-        for _ in range(min(workers, len(items))):
-            start()
-        while busy:
-            for connection in wait(list(busy)):
-                worker = busy[connection]
-                reason, item = worker.receive(), worker.item
-                if waiting and worker.process.exitcode is None:
-                    worker.item = waiting.popleft()
-                    # If it has died meanwhile, the next look says so.
-                    with suppress(BrokenPipeError, ConnectionResetError):
-                        connection.send(worker.item)
-                else:
-                    del busy[connection]
-                    worker.end()
-                    if waiting:
-                        start()
-                if item is not None:
-                    yield item, reason
-    finally:
-        for worker in busy.values():
-            worker.end()
+    make_extractor = partial(_make_extractor, store, make_detector)
+    with closing(run_in_processes(items, make_extractor, workers=workers)) as outcomes:
+        for item, reason in outcomes:
+            yield item, f"{item.path}: {reason}" if isinstance(reason, Death) else reason
 
 
-def _serve(connection: Connection, store: CropStore, make_detector: DetectorFactory) -> None:
-    """Extract what comes through a connection until its other end is gone, with the process that held it."""
-    # A terminal sends its interrupt to all of its processes; ours is ended by the one that started it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _make_extractor(
+    store: CropStore, make_detector: DetectorFactory
+) -> Callable[[ClipItem, ShareReport], str]:
     torch.set_num_threads(1)
     detector, predictor = make_detector(), _make_predictor(store)
-    connection.send(("ready", ""))
-    while True:
-        try:
-            item = connection.recv()
-            reason = _extract_one(item, store, detector, predictor)
-            connection.send(("done", reason))
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            return
-        except OutputError as error:
-            connection.send(("stop", str(error)))
-            return
+    return lambda item, report: _extract_one(item, store, detector, predictor)
 
 
 def _write_table(store: CropStore, extraction: Extraction) -> None:

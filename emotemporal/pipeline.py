@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from functools import cache, partial
-from importlib.metadata import version
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
-from emotemporal import __version__
 from emotemporal.checkpoint import Checkpoint, default_checkpoint, load_checkpoint
 from emotemporal.errors import CheckpointError, UsageError
 from emotemporal.faces.align import align_faces
@@ -29,7 +26,6 @@ from emotemporal.report.overlay import OverlayRenderer
 from emotemporal.runtime import (
     BackendChoice,
     InOrder,
-    available_cores,
     choose_backend,
     choose_device,
     one_torch_thread,
@@ -42,9 +38,11 @@ from emotemporal.structures import (
     Track,
     VideoAnalysis,
 )
+from emotemporal.versions import versions
 from emotemporal.video.planes import NotPlain, plain_frames
 from emotemporal.video.reader import VideoReader
 from emotemporal.video.writer import VideoWriter, write_picture
+from emotemporal.workers import available_cores
 
 FrameLabels = Literal["network", "head"]
 _CROPS_AHEAD = 4
@@ -134,6 +132,8 @@ class EmotionPipeline:
             contempt, by the frame network's second classifier; a temporal head does not work on that) or
             `binary` (happy or sad); None for the checkpoint's own. Probabilities are merged after
             calibration and the head, before aggregation and smoothing.
+        one_thread: let each network run in one thread on a CPU. Sums depend on how many share them: with one,
+            results do not depend on the number of cores, nor on how many such processes share these.
     Raises:
         UsageError: the checkpoint cannot tell those labels, or its head needs landmarks, and the extra
             `emotemporal[landmarks]` is not installed.
@@ -147,6 +147,7 @@ class EmotionPipeline:
         detector: FaceDetector | None = None,
         labels: str | None = None,
         backend: BackendChoice = "auto",
+        one_thread: bool = False,
     ) -> None:
         source, self.label_map = choose_labels(checkpoint, labels)
         self.checkpoint = checkpoint
@@ -161,8 +162,10 @@ class EmotionPipeline:
             device=self.device,
             backend=self.backend,
             # One core follows the faces meanwhile.
-            num_threads=max(1, available_cores() - 1),
+            num_threads=1 if one_thread else max(1, available_cores() - 1),
         )
+        # OpenVINO's networks bring their own threads.
+        self._one_torch_thread = one_thread or self.backend == "openvino"
         if self.classifier.num_landmarks not in (0, 5):
             # The detector gives five.
             raise CheckpointError(
@@ -182,6 +185,7 @@ class EmotionPipeline:
         *,
         labels: str | None = None,
         backend: BackendChoice = "auto",
+        one_thread: bool = False,
     ) -> EmotionPipeline:
         """Load a checkpoint file, or the shipped one.
 
@@ -190,13 +194,16 @@ class EmotionPipeline:
             device: `auto`, `cpu` or `cuda`.
             labels: the set to tell emotions in, one of `labels.LABEL_SETS`; None for the checkpoint's own.
             backend: what runs the networks: `auto`, `torch`, or `openvino` on a CPU where it is installed.
+            one_thread: let each network run in one thread on a CPU.
         Raises:
             CheckpointError: it is missing, damaged or none.
             UsageError: device or backend are not there, or the checkpoint cannot tell those labels.
         """
         chosen = choose_device(device)
         path = default_checkpoint() if checkpoint is None else checkpoint
-        return cls(load_checkpoint(path), device=chosen, labels=labels, backend=backend)
+        return cls(
+            load_checkpoint(path), device=chosen, labels=labels, backend=backend, one_thread=one_thread
+        )
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -234,8 +241,7 @@ class EmotionPipeline:
         tracker = FaceTracker(self.detector)
         evidence, landmarks = PerPerson(), PerPerson()
         frame_index, pts_seconds = [], []
-        # OpenVINO's networks bring their own threads.
-        with one_torch_thread() if self.backend == "openvino" else nullcontext():
+        with one_torch_thread() if self._one_torch_thread else nullcontext():
             # While faces are followed in this thread, those of the frames before are classified in another.
             with VideoReader(path) as reader, InOrder(self.classifier.classify_crops) as classified:
                 for rows, crops in iter_face_crops(reader, tracker, header.geometry, on_progress=on_progress):
@@ -377,14 +383,3 @@ def _write_on_planes(analysis: VideoAnalysis, path: str | Path, on_progress: Pro
             writer.write_planes(frame, float(seconds))
             on_progress("overlay", index + 1, total)
     return list(writer.warnings)
-
-
-@cache
-def versions() -> dict[str, Any]:
-    """Return what an output records of the software it came from."""
-    packages = ("torch", "decord2", "av", "facenet-pytorch", "numpy", "opencv-python-headless")
-    return {
-        "emotemporal": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }

@@ -51,13 +51,6 @@ def choose_backend(name: BackendChoice, device: torch.device) -> Backend:
     return name
 
 
-def available_cores() -> int:
-    """Return how many cores this process may use, by its affinity and its container's quota."""
-    from joblib import cpu_count
-
-    return cpu_count()
-
-
 class InOrder:
     """Calls a function in a thread of its own; its results come in the order of the calls."""
 

@@ -76,20 +76,27 @@ def guarded(main: Callable[..., int]) -> Callable[..., int]:
 
 
 @contextmanager
-def progress_bar(name: str) -> Iterator[Callable[[str, int, int | None], None]]:
-    """Give a progress callback that draws a bar on stderr, where that is a terminal."""
+def progress_bar(name: str, *, quiet: bool = False) -> Iterator[Callable[[str, float, int | None], None]]:
+    """Give a progress callback that draws a bar on stderr, where that is a terminal and unless `quiet`."""
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(
+        *columns,
+        console=console,
+        transient=True,
+        disable=quiet or not console.is_terminal,
+        # What goes into a file or pipe meanwhile stays there.
+        redirect_stdout=sys.stdout.isatty(),
+    ) as progress:
         tasks: dict[str, Any] = {}
 
-        def on_progress(stage: str, done: int, total: int | None) -> None:
+        def on_progress(stage: str, done: float, total: int | None) -> None:
             if stage not in tasks:
-                tasks[stage] = progress.add_task(f"{escape(name)} {stage}", total=total)
+                tasks[stage] = progress.add_task(f"{escape(name)} {stage}".strip(), total=total)
             progress.update(tasks[stage], completed=done, total=total)
 
         yield on_progress

@@ -73,9 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from emotemporal.faces.detector import MtcnnDetector
     from emotemporal.faces.landmarks import LandmarkPredictor
     from emotemporal.networks import build_classifier
-    from emotemporal.pipeline import versions
     from emotemporal.runtime import choose_backend, choose_device
     from emotemporal.structures import CropGeometry
+    from emotemporal.versions import versions
 
     if options.workers < 1:
         raise UsageError(f"--workers must be at least 1, found {options.workers}")

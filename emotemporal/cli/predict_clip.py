@@ -3,10 +3,10 @@
 import json
 import os
 import sys
-import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from argparse import BooleanOptionalAction
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,12 @@ from jsonargparse import ArgumentParser
 
 from emotemporal.cli.common import EXIT_FAILED, EXIT_OK, guarded, make_parser, progress_bar
 from emotemporal.datasets.clips import VIDEO_SUFFIXES
-from emotemporal.errors import CheckpointError, EmotemporalError, UsageError
+from emotemporal.errors import UsageError
 from emotemporal.labels import LABEL_SETS
 from emotemporal.structures import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from emotemporal.pipeline import EmotionPipeline
-    from emotemporal.structures import VideoAnalysis
+    from emotemporal.batch.jobs import Job, Outcome, Request
 
 
 def _parser() -> ArgumentParser:
@@ -88,7 +87,29 @@ def _parser() -> ArgumentParser:
         "are labelled without), and at least 3 clips of varied expression: longer videos are cut into clips "
         "of 4 seconds. Of neutral clips alone labels become worse than without",
     )
+    parser.add_argument(
+        "--workers",
+        type=str,
+        metavar="N",
+        help="processes, each of which labels whole videos; no result depends on it. By default auto, as "
+        "many as keep all cores busy, for several videos and 1 for one. Each has networks of its own in "
+        "memory, that of a GPU too",
+    )
+    parser.add_argument(
+        "--resume",
+        action=BooleanOptionalAction,
+        default=None,
+        help="keep results in the output folder that are of the same file (by size and time), checkpoint and "
+        "settings, instead of labelling that video again; by default where an input is a folder",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no tables, no progress, nothing but faults")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
+    parser.add_argument(
+        "--json-lines",
+        action="store_true",
+        help="print one JSON document a line instead of tables, of each video as soon as it is done: those "
+        "that an earlier run had done come first, the others in the order in which they end",
+    )
     return parser
 
 
@@ -97,105 +118,157 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     if options.baseline and not options.geometry:
         raise UsageError("--baseline is for labels by landmarks; give --geometry FILE as well")
+    if options.json and options.json_lines:
+        raise UsageError("--json and --json-lines: choose one")
     options.formats = _parse_formats(options.formats)
+    workers = _num_workers(options.workers)
     output_dir = _writable_folder(Path(options.output_dir))
     jobs, failures = _list_jobs(options.videos)
-    for failure in failures:
+    for failure in failures.values():
         print(f"error: {failure}", file=sys.stderr)
     if not jobs:
         return EXIT_FAILED
 
+    from emotemporal.batch.jobs import Request
+
+    # What is asked for bears the names of its flags.
+    asked = {field.name: getattr(options, field.name) for field in fields(Request)}
+    request = Request(**{**asked, "baseline": tuple(options.baseline), "formats": tuple(options.formats)})
+    has_folder = any(os.path.isdir(name) for name in options.videos)
+    is_batch = has_folder or len(options.videos) > 1
+    if is_batch or options.resume:
+        outcomes = _label_batch(
+            jobs,
+            request,
+            output_dir,
+            workers=workers,
+            resume=has_folder if options.resume is None else options.resume,
+            quiet=options.quiet,
+        )
+    else:
+        outcomes = _label_one(jobs[0], request, output_dir, quiet=options.quiet)
+
+    report = _Report(options)
+    results = {name: (name, None, failure) for name, failure in failures.items()}
+    # In the order of the input, whatever is done first.
+    results |= {str(job.video): (str(job.video), None, "") for job in jobs}
+    with closing(outcomes):
+        for outcome in outcomes:
+            report.show(outcome)
+            path = str(outcome.job.video)
+            results[path] = (path, outcome.document, outcome.failure)
+    documents = [document for _, document, _ in results.values() if document is not None]
+    if is_batch:
+        from emotemporal.report.summary import write_summary_csv
+
+        write_summary_csv(output_dir / "summary.csv", list(results.values()))
+    if options.json and is_batch:
+        print(json.dumps({"schema_version": SCHEMA_VERSION, "videos": documents}))
+    elif options.json and documents:
+        print(json.dumps(documents[0]))
+    return EXIT_OK if len(documents) == len(results) else EXIT_FAILED
+
+
+def _label_one(job: "Job", request: "Request", output_dir: Path, *, quiet: bool) -> Iterator["Outcome"]:
+    """Label the only video, with all cores."""
     from emotemporal.video.child import prepare_child
 
     # It starts while this process still loads its networks.
     prepare_child()
-    from emotemporal.pipeline import EmotionPipeline
+    from emotemporal.batch.labeller import Labeller
 
-    try:
-        pipeline = EmotionPipeline.load(
-            options.checkpoint, options.device, labels=options.labels, backend=options.backend
+    labeller = Labeller(
+        request, output_dir, one_thread=False, on_licence=lambda line: print(line, file=sys.stderr)
+    )
+    with progress_bar(job.name, quiet=quiet) as on_progress:
+        outcome = labeller.label(job, on_progress)
+    yield outcome
+
+
+def _label_batch(
+    jobs: "Sequence[Job]",
+    request: "Request",
+    output_dir: Path,
+    *,
+    workers: int | None,
+    resume: bool,
+    quiet: bool,
+) -> Iterator["Outcome"]:
+    from emotemporal.batch.run import choose_workers, label_videos
+
+    with progress_bar("", quiet=quiet) as on_progress:
+        shares: dict[Job, float] = {}
+
+        def on_share(job: "Job", share: float) -> None:
+            shares[job] = share
+            on_progress("videos", sum(shares.values()), len(jobs))
+
+        outcomes = label_videos(
+            jobs,
+            request,
+            output_dir,
+            workers=workers or choose_workers(),
+            resume=resume,
+            on_share=on_share,
         )
-    except CheckpointError as error:
-        raise UsageError(f"--checkpoint: {error}" if options.checkpoint else str(error)) from error
-    aggregate = options.aggregate or ("head" if pipeline.classifier.head is not None else "sum")
-    flag, others = ("--aggregate", "sum or vote") if aggregate == "head" else ("--frame-labels", "network")
-    if "head" in (aggregate, options.frame_labels) and pipeline.classifier.head is None:
-        if pipeline.checkpoint.header.head is not None:
-            raise UsageError(
-                f"{flag} head: the head does not work on --labels {options.labels}, use {others}"
-            )
-        raise UsageError(f"{flag} head: {pipeline.checkpoint.path} is a frame network, use {others}")
-
-    head = pipeline.classifier.head
-    if head is not None and head.spec.sees_geometry:
-        # Landmarks are not free for every use.
-        print(f"licence of --checkpoint: {pipeline.checkpoint.header.licence}", file=sys.stderr)
-    analyze = _with_geometry(pipeline, options) if options.geometry else pipeline.analyze
-
-    documents = []
-    for video, stem in jobs:
-        try:
-            analysis = _process(analyze, video, output_dir / stem, aggregate, options)
-        except EmotemporalError as error:
-            failures.append(str(error))
-            print(f"error: {error}", file=sys.stderr)
-            continue
-        except Exception as error:
-            # A fault of ours in one video must not take the others' results with it.
-            traceback.print_exc()
-            failures.append(str(error))
-            print(f"error: {video}: internal error ({error}); please report it", file=sys.stderr)
-            continue
-        if options.json:
-            documents.append(analysis.to_json())
-        else:
-            _print_table(analysis, aggregate)
-    if options.json and (len(options.videos) > 1 or os.path.isdir(options.videos[0])):
-        print(json.dumps({"schema_version": SCHEMA_VERSION, "videos": documents}))
-    elif options.json and documents:
-        print(json.dumps(documents[0]))
-    return EXIT_FAILED if failures else EXIT_OK
-
-
-def _with_geometry(pipeline: "EmotionPipeline", options: Any) -> Callable[..., "VideoAnalysis"]:
-    """Return what analyses a video and labels clips by landmarks besides, against a baseline if given."""
-    from emotemporal.geometry import GeometryReader
-
-    try:
-        geometry = GeometryReader.load(options.geometry)
-    except CheckpointError as error:
-        raise UsageError(f"--geometry: {error}") from error
-    print(f"licence of --geometry: {geometry.checkpoint.header.licence}", file=sys.stderr)
-    baseline = geometry.read_baseline(options.baseline, pipeline.detector) if options.baseline else None
-    return partial(geometry.analyze, pipeline, baseline=baseline)
-
-
-def _process(
-    analyze: Callable[..., "VideoAnalysis"], video: Path | str, base: Path, aggregate: str, options: Any
-) -> "VideoAnalysis":
-    """Analyse one video and write what was asked for; the cheap results first, so that they are kept."""
-    from emotemporal.pipeline import write_overlay
-    from emotemporal.report.tables import write_frames_csv, write_json
-
-    name = Path(video).name
-    with progress_bar(name) as on_progress:
-        analysis = analyze(
-            video, smooth=options.smooth, frame_labels=options.frame_labels, on_progress=on_progress
+        num_there = 0
+        with closing(outcomes):
+            for outcome in outcomes:
+                on_share(outcome.job, 1.0)
+                num_there += outcome.was_there
+                yield outcome
+    if num_there and not quiet:
+        print(
+            f"{num_there} of {len(jobs)} videos were done already; --no-resume does them again",
+            file=sys.stderr,
         )
-        analysis = replace(analysis, settings={**analysis.settings, "aggregate": aggregate})
-        write_json(analysis, f"{base}.json")
-        if options.per_frame:
-            write_frames_csv(analysis, f"{base}.frames.csv")
-        _write_formats(analysis, base, aggregate, options, on_progress)
-        if options.overlay:
-            suffix = ".png" if analysis.info.is_still else ".mp4"
-            found = write_overlay(analysis, f"{base}.overlay{suffix}", on_progress=on_progress)
-            if found:
-                analysis = replace(analysis, warnings=(*analysis.warnings, *found))
-                write_json(analysis, f"{base}.json")
-    for warning in analysis.warnings:
-        print(f"warning: {name}: {warning}", file=sys.stderr)
-    return analysis
+
+
+class _Report:
+    """Tells of videos as they are done: results on stdout, everything else on stderr."""
+
+    def __init__(self, options: Any) -> None:
+        self._json_lines = options.json_lines
+        self._tables = not (options.json or options.json_lines or options.quiet)
+        self._quiet = options.quiet
+        self._told: set[str] = set()
+
+    def show(self, outcome: "Outcome") -> None:
+        for line in outcome.licences:
+            if line not in self._told:
+                self._told.add(line)
+                print(line, file=sys.stderr)
+        document = outcome.document
+        if document is None:
+            print(f"error: {outcome.failure}", file=sys.stderr)
+            return
+        if not self._quiet:
+            for warning in document["warnings"]:
+                print(f"warning: {outcome.job.name}: {warning}", file=sys.stderr)
+        if self._json_lines:
+            print(json.dumps(document), flush=True)
+        elif self._tables:
+            _print_table(document)
+
+
+def _print_table(document: "Mapping[str, Any]") -> None:
+    from rich.console import Console
+
+    from emotemporal.report.tables import summary_heading, summary_table
+
+    console = Console(soft_wrap=True)
+    console.print(summary_heading(document))
+    console.print(summary_table(document, aggregate=document["settings"]["aggregate"]))
+    console.print()
+
+
+def _num_workers(text: str | None) -> int | None:
+    """Return how many processes were asked for, None for as many as are good."""
+    if text in (None, "auto"):
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--workers {text}: expected auto or a number from 1")
+    return int(text)
 
 
 def _parse_formats(text: str) -> list[str]:
@@ -212,46 +285,12 @@ def _parse_formats(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _write_formats(
-    analysis: "VideoAnalysis", base: Path, aggregate: str, options: Any, on_progress: Callable[..., None]
-) -> None:
-    """Write what `--formats` and `--plot` ask for; of a picture, what tells no stretches of time."""
-    left_out = []
-    if options.formats:
-        from emotemporal.report.formats import FORMATS
-
-        for name in options.formats:
-            if FORMATS[name].timed and analysis.info.is_still:
-                left_out.append(name)
-            else:
-                FORMATS[name].write(analysis, f"{base}{FORMATS[name].suffix}")
-    if options.plot and analysis.info.is_still:
-        left_out.append("plot")
-    elif options.plot:
-        from emotemporal.report.timeline import write_timeline
-
-        write_timeline(analysis, f"{base}.timeline.png", aggregate=aggregate, on_progress=on_progress)
-    if left_out:
-        name = Path(analysis.info.path).name
-        print(f"warning: {name}: a picture has no time: {', '.join(left_out)} not written", file=sys.stderr)
-
-
-def _print_table(analysis: "VideoAnalysis", aggregate: str) -> None:
-    from rich.console import Console
-
-    from emotemporal.report.tables import summary_heading, summary_table
-
-    console = Console(soft_wrap=True)
-    console.print(summary_heading(analysis))
-    console.print(summary_table(analysis, aggregate=aggregate))
-    console.print()
-
-
-def _list_jobs(inputs: Sequence[str]) -> tuple[list[tuple[Path | str, str]], list[str]]:
-    """Return videos with the stems of their results, and what of the input cannot be used."""
+def _list_jobs(inputs: Sequence[str]) -> tuple[list["Job"], dict[str, str]]:
+    """Return what is to be done, and which inputs cannot be used, and why."""
+    from emotemporal.batch.jobs import Job
     from emotemporal.video.opening import is_address, is_sequence
 
-    videos, failures = [], []
+    videos, failures = [], {}
     for name in inputs:
         if is_address(name):  # no Path: it makes one slash of two
             videos.append(name)
@@ -261,7 +300,7 @@ def _list_jobs(inputs: Sequence[str]) -> tuple[list[tuple[Path | str, str]], lis
         if os.path.isdir(path):
             found = sorted(child for child in path.iterdir() if _is_input(child))
             if not found:
-                failures.append(f"{path}: no videos or pictures in this folder")
+                failures[name] = f"{path}: no videos or pictures in this folder"
             videos += found
         else:
             videos.append(path)
@@ -274,7 +313,7 @@ def _list_jobs(inputs: Sequence[str]) -> tuple[list[tuple[Path | str, str]], lis
         while stem in taken:
             stem, number = f"{own}-{number}", number + 1
         taken.add(stem)
-        jobs.append((video, stem))
+        jobs.append(Job(video, stem))
     return jobs, failures
 
 

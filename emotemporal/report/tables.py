@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 from rich.table import Table
@@ -15,7 +15,7 @@ from rich.text import Text
 from emotemporal.errors import UsageError
 from emotemporal.files import replacing
 from emotemporal.report.palette import emotion_hex
-from emotemporal.structures import ClipResult, EmotionTimeline, GeometryResult, Track, VideoAnalysis
+from emotemporal.structures import VideoAnalysis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,17 +52,23 @@ def write_json(analysis: VideoAnalysis, path: str | Path) -> None:
         file.write("\n")
 
 
-def summary_heading(analysis: VideoAnalysis) -> Text:
-    """Return the line above a video's table: its name, size, duration and number of frames."""
-    info, num_frames = analysis.info, len(analysis.frame_index)
-    facts = [f"{info.width}x{info.height}"]
-    if not info.is_still:
-        facts.append(duration(info.duration_seconds))
+def summary_heading(document: Mapping[str, Any]) -> Text:
+    """Return the line above a video's table: its name, size, duration and number of frames.
+
+    Args:
+        document: from `VideoAnalysis.to_json`, or from the file it was written to.
+    """
+    video = document["video"]
+    num_frames = video["num_frames"]
+    facts = [f"{video['width']}x{video['height']}"]
+    # A still picture has no rate.
+    if video["average_fps"]:
+        facts.append(duration(video["duration_seconds"]))
     facts.append(f"{num_frames} frame" if num_frames == 1 else f"{num_frames} frames")
-    return Text.assemble((printable(Path(info.path).name), "bold"), "  ", (" · ".join(facts), "dim"))
+    return Text.assemble((printable(Path(video["path"]).name), "bold"), "  ", (" · ".join(facts), "dim"))
 
 
-def summary_table(analysis: VideoAnalysis, *, aggregate: str) -> Table:
+def summary_table(document: Mapping[str, Any], *, aggregate: str) -> Table:
     """Return the people of a video as a table for the terminal.
 
     Each person's label by `aggregate` comes first, then what the other aggregations say; those that say
@@ -70,16 +76,18 @@ def summary_table(analysis: VideoAnalysis, *, aggregate: str) -> Table:
     emotions are others. A video without faces gives a single line that says so.
 
     Args:
+        document: from `VideoAnalysis.to_json`, or from the file it was written to.
         aggregate: name of the aggregation that counts: `head`, `sum` or `vote`.
 
     Raises:
         UsageError: the analysis holds no such aggregation.
     """
-    if not analysis.timelines:
+    people = document["people"]
+    if not people:
         table = Table.grid()
-        table.add_row(f"no face found on {len(analysis.frame_index)} frames")
+        table.add_row(f"no face found on {document['video']['num_frames']} frames")
         return table
-    names = list(dict.fromkeys(name for timeline in analysis.timelines for name in timeline.clip))
+    names = list(dict.fromkeys(name for person in people for name in person["clip"]))
     if aggregate not in names:
         raise UsageError(f"no '{aggregate}' in this analysis, choose one of {', '.join(names)}")
     names.remove(aggregate)
@@ -89,48 +97,48 @@ def summary_table(analysis: VideoAnalysis, *, aggregate: str) -> Table:
         table.add_column(name, justify="right", overflow="fold")
     for name in (aggregate, *names):
         table.add_column(name, overflow="fold", header_style="bold" if name == aggregate else "dim")
-    by_geometry = any(timeline.geometry is not None for timeline in analysis.timelines)
+    by_geometry = any("geometry" in person for person in people)
     if by_geometry:
         table.add_column("geometry", overflow="fold")
-    for track, timeline in zip(analysis.tracks, analysis.timelines, strict=True):
-        cells = _person_cells(track, timeline, aggregate=aggregate, others=names)
-        table.add_row(*cells, *([_geometry_cell(timeline.geometry)] if by_geometry else []))
+    for person in people:
+        cells = _person_cells(person, aggregate=aggregate, others=names)
+        table.add_row(*cells, *([_geometry_cell(person.get("geometry"))] if by_geometry else []))
     return table
 
 
-def _person_cells(
-    track: Track, timeline: EmotionTimeline, *, aggregate: str, others: list[str]
-) -> list[Text | str]:
-    first, last = float(track.pts_seconds[0]), float(track.pts_seconds[-1])
-    chosen = timeline.clip.get(aggregate)
+def _person_cells(person: Mapping[str, Any], *, aggregate: str, others: list[str]) -> list[Text | str]:
+    first, last = person["first_seconds"], person["last_seconds"]
+    chosen = person["clip"].get(aggregate)
     cells: list[Text | str] = [
-        str(track.track_id),
+        str(person["track_id"]),
         f"{clock(first)}–{clock(last)}",
         duration(last - first),
         _result_cell(chosen, chosen),
     ]
-    return cells + [_result_cell(timeline.clip.get(name), chosen) for name in others]
+    return cells + [_result_cell(person["clip"].get(name), chosen) for name in others]
 
 
-def _result_cell(result: ClipResult | None, chosen: ClipResult | None) -> Text:
+def _result_cell(result: Mapping[str, Any] | None, chosen: Mapping[str, Any] | None) -> Text:
     """Return `● emotion 87%`, with a mark before it where it differs from the chosen aggregation."""
     if result is None:
         return Text("–")
-    mark = "≠ " if chosen is not None and result.emotion != chosen.emotion else ""
+    mark = "≠ " if chosen is not None and result["emotion"] != chosen["emotion"] else ""
     # Only the dot is coloured: of eight colours some would be unreadable as text on a light terminal,
     # others on a dark one.
     return Text.assemble(
         (mark, "bold"),
-        ("● ", emotion_hex(result.emotion)),
-        f"{result.emotion} {100 * result.confidence:.0f}%",
+        ("● ", emotion_hex(result["emotion"])),
+        f"{result['emotion']} {100 * result['confidence']:.0f}%",
     )
 
 
-def _geometry_cell(result: GeometryResult | None) -> Text:
+def _geometry_cell(result: Mapping[str, Any] | None) -> Text:
     if result is None:
         return Text("–")
-    told = f"{result.emotion} {100 * result.confidence:.0f}%"
-    return Text.assemble(("● ", emotion_hex(result.emotion)), told, " (baseline)" if result.baseline else "")
+    told = f"{result['emotion']} {100 * max(result['probs'].values()):.0f}%"
+    return Text.assemble(
+        ("● ", emotion_hex(result["emotion"])), told, " (baseline)" if result["baseline"] else ""
+    )
 
 
 def clock(seconds: float) -> str:

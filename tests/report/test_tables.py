@@ -143,18 +143,18 @@ def test_summary_shows_every_person_and_marks_who_disagrees(make_analysis, make_
         make_person(2, (20, 0, 29, 9), first_frame=25, num_frames=2001, clip=clip),
         num_frames=2100,
     )
-    heading, first, second, *rest = printed(summary_table(analysis, aggregate="head")).splitlines()
+    heading, first, second, *rest = printed(summary_table(analysis.to_json(), aggregate="head")).splitlines()
     assert heading.split() == ["person", "seen", "for", "head", "sum", "vote"]
     assert " ".join(first.split()) == "1 0.0–2.0 2.0 s ● happy 64% ● happy 64% ● happy 64%"
     assert " ".join(second.split()) == "2 1.0–1:21.0 1:20.0 ● sad 64% ● sad 64% ≠ ● surprise 64%"
     assert rest == []
-    by_vote = printed(summary_table(analysis, aggregate="vote")).splitlines()
+    by_vote = printed(summary_table(analysis.to_json(), aggregate="vote")).splitlines()
     assert by_vote[0].split() == ["person", "seen", "for", "vote", "head", "sum"]
     assert by_vote[2].count("≠") == 2
 
 
 def test_summary_without_faces_is_a_line_and_not_a_grid(make_analysis) -> None:
-    text = printed(summary_table(make_analysis(num_frames=12), aggregate="head"))
+    text = printed(summary_table(make_analysis(num_frames=12).to_json(), aggregate="head"))
     assert text.strip() == "no face found on 12 frames"
 
 
@@ -163,10 +163,10 @@ def test_summary_without_the_asked_aggregation_says_which_there_are(
 ) -> None:
     analysis = make_analysis(make_person(1, (0, 0, 9, 9), clip=make_clip(sum="sad", vote="sad")))
     with pytest.raises(UsageError, match="no 'head' in this analysis, choose one of sum, vote"):
-        summary_table(analysis, aggregate="head")
+        summary_table(analysis.to_json(), aggregate="head")
 
 
 def test_heading_is_safe_for_markup_and_terminal(make_analysis) -> None:
     analysis = make_analysis(path="/x/[red]a\x1b[2J\udcff.mp4", num_frames=90001)
-    heading = printed(summary_heading(analysis), width=120)
+    heading = printed(summary_heading(analysis.to_json()), width=120)
     assert heading == "[red]a\\x1b[2J\\udcff.mp4  640x360 · 1:00:00.0 · 90001 frames\n"
