@@ -197,7 +197,7 @@ def plot_speed(found: Mapping[str, ClipRounds]) -> Figure:
     for axes, (clip, rounds) in zip(panels, found.items(), strict=True):
         rates = [median(rounds.rates[name]) for name in names]
         bars = axes.barh(names, rates, color=[_BARS.get(name, _OTHER_BAR) for name in names])
-        axes.bar_label(bars, [f"{rate:.3g}" for rate in rates], padding=3, fontsize=8)
+        axes.bar_label(bars, [f"{rate:.{0 if rate >= 100 else 1}f}" for rate in rates], padding=3, fontsize=8)
         axes.set_xscale("log")
         axes.invert_yaxis()
         axes.spines[["top", "right"]].set_visible(False)
