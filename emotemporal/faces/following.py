@@ -8,6 +8,7 @@ import numpy as np
 
 from emotemporal.faces.association import box_distances, box_overlaps, match_boxes
 from emotemporal.faces.detector import FaceDetector
+from emotemporal.faces.shots import ShotCutDetector
 from emotemporal.faces.trail import Sighting, Trail, face_look, look_distance
 from emotemporal.structures import Detections, TrackStatus
 
@@ -57,6 +58,7 @@ class FaceFollower:
         min_refined_score: least score at which a face counts as seen between key frames.
         max_unconfirmed: key frames in a row on which the full detector may miss a face that the
             refinement still sees, as it does with profiles.
+        shots: finds shot cuts; no face is followed across one.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class FaceFollower:
         min_score: float,
         min_refined_score: float,
         max_unconfirmed: int,
+        shots: ShotCutDetector | None,
     ) -> None:
         if max_gap_seconds < 0:
             raise ValueError(f"max_gap_seconds must not be negative, found {max_gap_seconds}")
@@ -75,6 +78,7 @@ class FaceFollower:
         self._min_score = min_score
         self._min_refined_score = min_refined_score
         self._max_unconfirmed = max_unconfirmed
+        self._shots = shots or ShotCutDetector()
         self._active: list[Trail] = []
         """Faces in sight or lost for less than `max_gap_seconds`."""
 

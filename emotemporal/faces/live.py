@@ -41,7 +41,7 @@ class LiveTracker(FaceFollower):
         key_seconds: time between two runs of the full detector; the first frame of a shot is always a key
             frame.
         search_seconds: least time between two such runs when a face was lost.
-        max_gap_seconds, min_score, min_refined_score, max_unconfirmed: as of `FaceFollower`.
+        max_gap_seconds, min_score, min_refined_score, max_unconfirmed, shots: as of `FaceFollower`.
         min_sightings: frames on which a face must have been seen before it is told of.
     """
 
@@ -68,11 +68,11 @@ class LiveTracker(FaceFollower):
             min_score=min_score,
             min_refined_score=min_refined_score,
             max_unconfirmed=max_unconfirmed,
+            shots=shots,
         )
         self._key_seconds = key_seconds
         self._search_seconds = search_seconds
         self._min_sightings = min_sightings
-        self._shots = shots or ShotCutDetector()
         self._num_frames = 0
         self._num_people = 0
         self._last_seconds = -np.inf

@@ -46,16 +46,10 @@ class FaceTracker(FaceFollower):
         detector: finds and refines faces.
         key_interval: frames between two runs of the full detector.
         search_interval: least frames between two such runs when faces were lost.
-        max_gap_seconds: a face that returns within this time, at a plausible place, keeps its id.
-        min_score: least score of a detection that starts a track; one that confirms or continues a
-            track need only pass the detector's own threshold.
-        min_refined_score: least score at which a face counts as seen between key frames.
-        max_unconfirmed: key frames in a row on which the full detector may miss a face that the
-            refinement still sees, as it does with profiles.
+        max_gap_seconds, min_score, min_refined_score, max_unconfirmed, shots: as of `FaceFollower`.
         min_track_seconds: shorter tracks are dropped, unless they fill half of their shot.
         min_track_score: tracks whose detections score less on average are dropped, and those that were
             seen on less than half of their frames.
-        shots: finds shot cuts; no track goes on across one.
     """
 
     def __init__(
@@ -80,12 +74,12 @@ class FaceTracker(FaceFollower):
             min_score=min_score,
             min_refined_score=min_refined_score,
             max_unconfirmed=max_unconfirmed,
+            shots=shots,
         )
         self._key_interval = key_interval
         self._search_interval = search_interval
         self._min_track_seconds = min_track_seconds
         self._min_track_score = min_track_score
-        self._shots = shots or ShotCutDetector()
         self._waiting: list[_Frame] = []
         """Frames since the last key frame: not yet handed out."""
         self._trails: list[Trail] = []
