@@ -28,7 +28,13 @@ from emotemporal.datasets.sequences import ClipSequence, load_sequences
 from emotemporal.datasets.splices import splice_clips
 from emotemporal.datasets.splits import subject_folds
 from emotemporal.files import replacing
-from emotemporal.labelling.segments import change_delays, flips_per_second, match_segments, to_segments
+from emotemporal.labelling.segments import (
+    ChangeDelays,
+    change_delays,
+    flips_per_second,
+    match_segments,
+    to_segments,
+)
 from emotemporal.labelling.smoothing import smooth_probs
 from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.models.temporal import TemporalHead
@@ -197,15 +203,15 @@ def measure(sequences: Sequence[Labelled], labels: Sequence[np.ndarray]) -> dict
         changes += change.num_changes
         delays.append(change.delays_seconds)
         correct.append(change.correct)
-    all_delays, all_correct = np.concatenate(delays), np.concatenate(correct)
-    right = np.abs(all_delays[all_correct])
+    pooled = ChangeDelays(changes, np.concatenate(delays), np.concatenate(correct))
+    right = np.abs(pooled.delays_seconds[pooled.correct])
     return {
         "frame_accuracy": hits / frames,
         "flips_per_second": float(np.mean(flips)),
         "segment_f1": 2 * matched / segments,
-        "changes_detected": len(all_delays) / changes,
-        "median_delay_seconds": float(np.median(np.abs(all_delays))),
-        "median_signed_delay_seconds": float(np.median(all_delays)),
+        "changes_detected": pooled.detected_share,
+        "median_delay_seconds": pooled.median_seconds,
+        "median_signed_delay_seconds": float(np.median(pooled.delays_seconds)),
         "changes_correct": len(right) / changes,
         "delay_of_correct_seconds": float(np.median(right)) if len(right) else None,
     }
