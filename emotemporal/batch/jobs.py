@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,6 @@ class Request:
             "geometry": self.geometry and _digest(self.geometry),
             "baseline": [(path, file_stamp(Path(path))) for path in self.baseline],
             "versions": versions(),
-            "openvino": _openvino_version(),
         }
         return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
@@ -103,10 +101,3 @@ def file_stamp(path: Path | str) -> Stamp | None:
 def _digest(path: str | Path) -> str:
     # That it is missing is said where it is loaded.
     return file_sha256(path) if os.path.isfile(path) else ""
-
-
-def _openvino_version() -> str:
-    try:
-        return version("openvino")
-    except PackageNotFoundError:
-        return ""
