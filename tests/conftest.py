@@ -26,6 +26,14 @@ def network_cache(tmp_path_factory) -> Path:
         yield folder
 
 
+@pytest.fixture(scope="module")
+def program(request, tmp_path_factory) -> Path:
+    """File of the test module's `PROGRAM`, to be run as a process of its own."""
+    path = tmp_path_factory.mktemp("program") / "program.py"
+    path.write_text(request.module.PROGRAM)
+    return path
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """Folder of the checkout."""

@@ -73,13 +73,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("program") / "program.py"
-    path.write_text(PROGRAM)
-    return path
-
-
 @pytest.fixture
 def bright_square():
     space = {"__name__": "program"}

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from emotemporal.checkpoint import CheckpointHeader, GeometryHeader, save_checkpoint
+from emotemporal.cli.extract_faces import main as extract_faces
 from emotemporal.datasets.ravdess_landmarks import EMOTIONS
 from emotemporal.faces.geometry import GEOMETRY_DIM, TEMPLATE
 from emotemporal.labels import FER7, FERPLUS8
@@ -150,3 +151,19 @@ class StubPredictor:
 def stub_landmarks(monkeypatch) -> None:
     """Labels by landmarks work without dlib."""
     monkeypatch.setattr("emotemporal.geometry.LandmarkPredictor", StubPredictor)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory, short_clip):
+    path = tmp_path_factory.mktemp("videos") / "manifest.csv"
+    target = path.parent / "other.mp4"
+    target.write_bytes(short_clip.read_bytes())
+    path.write_text(f"path,label,subject\n{short_clip},happy,ann\n{target.name},neutral,bob\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def store(manifest, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    assert extract_faces([str(manifest), "--output", str(folder)]) == 0
+    return folder

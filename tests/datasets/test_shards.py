@@ -112,13 +112,6 @@ exec(PROGRAM, SPACE)
 arrays_of, fill = SPACE["arrays_of"], SPACE["fill"]
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("program") / "program.py"
-    path.write_text(PROGRAM)
-    return path
-
-
 @pytest.fixture
 def run(program, root):
     def run(name: str, folder: Path) -> None:
