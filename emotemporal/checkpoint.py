@@ -32,6 +32,7 @@ _HEAD = "head."
 _MAX_BYTES = 2 * 1024**3
 
 
+@dataclass(frozen=True)
 class _Header:
     """How a header becomes JSON and comes back."""
 

@@ -195,8 +195,8 @@ def _networks(classifier: EmotionClassifier, header: CheckpointHeader) -> dict[s
     return networks
 
 
-def _tensor(dtype: str, shape: list[int | str], values: str) -> dict[str, Any]:
-    return {"dtype": dtype, "shape": shape, "values": values}
+def _tensor(dtype: str, shape: Sequence[int | str], values: str) -> dict[str, Any]:
+    return {"dtype": dtype, "shape": list(shape), "values": values}
 
 
 def _write_onnx(network: _Network, path: Path) -> None:
@@ -217,6 +217,7 @@ def _write_onnx(network: _Network, path: Path) -> None:
             output_names=list(network.outputs),
             custom_translation_table={torch.ops.aten.searchsorted.Tensor: _searchsorted},
         )
+        assert program is not None  # there is none only where another exporter is asked for
         program.save(path)
 
 
@@ -304,6 +305,8 @@ def _head_parity(classifier: EmotionClassifier, run: Run, side_px: int) -> float
         sequences.append(FrameEvidence(found.embedding.numpy(), log_softmax(logits, axis=1)))
     seconds = [np.arange(length) / 25 for length in _LENGTHS]
     batch = ClipBatch.pad([s.embeddings for s in sequences], [s.log_probs for s in sequences], seconds)
+    assert batch.embeddings is not None
+    assert batch.evidence is not None
     frames, clips = run([t.numpy() for t in (batch.embeddings, batch.evidence, batch.seconds, batch.mask)])
     difference = 0.0
     for row, (evidence, times) in enumerate(zip(sequences, seconds, strict=True)):

@@ -1,7 +1,7 @@
 """From labelled videos to a store of face crops for training."""
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -66,13 +66,13 @@ def extract_clip(
     if not tracks:
         return StoredClip(num_frames, 0, None)
     track = most_prominent(tracks)
-    crops, *points = gathered.take(track)
+    seen_crops, *seen_points = gathered.take(track)
     sequence = CropSequence(
         track_id=track.track_id,
         frame_index=track.frame_index[track.seen],
         pts_seconds=track.pts_seconds[track.seen],
-        crops=crops,
-        landmarks68=points[0] if points else None,
+        crops=seen_crops,
+        landmarks68=seen_points[0] if seen_points else None,
     )
     return StoredClip(num_frames, len(tracks), sequence)
 
@@ -160,7 +160,7 @@ def _extract_one(
 
 def _extract_here(
     items: Sequence[ClipItem], store: CropStore, make_detector: DetectorFactory, workers: int
-) -> Iterator[tuple[ClipItem, str]]:
+) -> Generator[tuple[ClipItem, str], None, None]:
     with one_torch_thread():
         detector, predictor = make_detector(), _make_predictor(store)
         for item in items:
@@ -169,7 +169,7 @@ def _extract_here(
 
 def _extract_in_processes(
     items: Sequence[ClipItem], store: CropStore, make_detector: DetectorFactory, workers: int
-) -> Iterator[tuple[ClipItem, str]]:
+) -> Generator[tuple[ClipItem, str], None, None]:
     make_extractor = partial(_make_extractor, store, make_detector)
     with closing(run_in_processes(items, make_extractor, workers=workers)) as outcomes:
         for item, reason in outcomes:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from emotemporal.checkpoint import default_checkpoint, file_sha256
 from emotemporal.versions import versions
@@ -39,7 +39,7 @@ class Request:
     checkpoint: str | None = None
     """Its file; None for the shipped one."""
     device: str = "auto"
-    backend: str = "auto"
+    backend: Literal["auto", "torch", "openvino"] = "auto"
     labels: str | None = None
     aggregate: str | None = None
     """The clip label shown first; None for the head's where there is one."""
@@ -78,7 +78,7 @@ class Outcome:
     """Why, in one line."""
     source: Stamp | None = None
     """Of the video, before it was read."""
-    outputs: Mapping[str, Stamp] = field(default_factory=dict)
+    outputs: Mapping[str, Stamp | None] = field(default_factory=dict)
     """Of the files that were written, by name."""
     licences: tuple[str, ...] = ()
     """What the user must be told of the weights, one line each."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ def label_videos(
     workers: int = 1,
     resume: bool = False,
     on_share: VideoShare = lambda job, share: None,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Label videos, and remember in the output folder which are done.
 
     Results do not depend on the number of workers. Close the iterator to end these early.
@@ -80,13 +80,12 @@ def label_videos(
 
 def _label(
     jobs: Sequence[Job], request: Request, output_dir: Path, workers: int, on_share: VideoShare
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     make_handler = partial(_make_handler, request, output_dir)
     if workers > 1:
         with closing(run_in_processes(jobs, make_handler, workers=workers, on_share=on_share)) as outcomes:
-            for job, outcome in outcomes:
-                is_dead = isinstance(outcome, Death)
-                yield Outcome(job, failure=f"{job.video}: {outcome}") if is_dead else outcome
+            for job, found in outcomes:
+                yield Outcome(job, failure=f"{job.video}: {found}") if isinstance(found, Death) else found
     elif jobs:
         label = make_handler()
         for job in jobs:

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from argparse import BooleanOptionalAction
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
@@ -149,6 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         outcomes = _label_one(jobs[0], request, output_dir, quiet=options.quiet)
 
     report = _Report(options)
+    results: dict[str, tuple[str, Mapping[str, Any] | None, str]]
     results = {name: (name, None, failure) for name, failure in failures.items()}
     # In the order of the input, whatever is done first.
     results |= {str(job.video): (str(job.video), None, "") for job in jobs}
@@ -169,7 +170,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_OK if len(documents) == len(results) else EXIT_FAILED
 
 
-def _label_one(job: "Job", request: "Request", output_dir: Path, *, quiet: bool) -> Iterator["Outcome"]:
+def _label_one(
+    job: "Job", request: "Request", output_dir: Path, *, quiet: bool
+) -> Generator["Outcome", None, None]:
     """Label the only video, with all cores."""
     from emotemporal.video.child import prepare_child
 
@@ -193,7 +196,7 @@ def _label_batch(
     workers: int | None,
     resume: bool,
     quiet: bool,
-) -> Iterator["Outcome"]:
+) -> Generator["Outcome", None, None]:
     from emotemporal.batch.run import choose_workers, label_videos
 
     with progress_bar("", quiet=quiet) as on_progress:
@@ -290,7 +293,8 @@ def _list_jobs(inputs: Sequence[str]) -> tuple[list["Job"], dict[str, str]]:
     from emotemporal.batch.jobs import Job
     from emotemporal.video.opening import is_address, is_sequence
 
-    videos, failures = [], {}
+    videos: list[Path | str] = []
+    failures: dict[str, str] = {}
     for name in inputs:
         if is_address(name):  # no Path: it makes one slash of two
             videos.append(name)

@@ -196,7 +196,7 @@ def _parse_row(header: Sequence[str], row: Sequence[str]) -> tuple[np.ndarray, i
     try:
         values = np.array(cells["pixels"].split(), dtype=np.int64)
     except ValueError:
-        values = np.empty(0)
+        values = np.empty(0, np.int64)
     if values.size != _SIDE * _SIDE or values.min() < 0 or values.max() > 255:
         raise ValueError(f"pixels must be {_SIDE * _SIDE} numbers from 0 to 255")
     return values.astype(np.uint8).reshape(_SIDE, _SIDE), int(emotion), cells["usage"]

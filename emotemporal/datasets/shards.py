@@ -94,7 +94,7 @@ class ShardFolder:
                 for name, array in arrays.items():
                     stream.write(bytes(-stream.tell() % _ALIGNMENT))
                     raw = np.ascontiguousarray(array)
-                    stored[name] = StoredArray(stream.tell(), raw.dtype.str, raw.shape, zlib.crc32(raw))
+                    stored[name] = StoredArray(stream.tell(), raw.dtype.str, raw.shape, zlib.crc32(raw.data))
                     stream.write(raw.data)
                 _to_disk(stream)
                 length = stream.tell()
@@ -132,7 +132,7 @@ class ShardFolder:
         if memory is None or len(memory) < end:
             memory = self._maps[record.shard] = np.memmap(self._data(record.shard), np.uint8, "r")
         raw = np.asarray(memory[stored.offset : end])
-        if verify and zlib.crc32(raw) != stored.crc32:
+        if verify and zlib.crc32(raw.data) != stored.crc32:
             raise ValueError(f"{record.shard}.bin: another checksum of {name} than the journal's")
         return raw.view(stored.dtype).reshape(stored.shape)
 

@@ -79,9 +79,14 @@ def make_folds(
 class HasOrigin(typing.Protocol):
     """What a split must know of a clip."""
 
-    subject: str
-    source: str
-    split: str
+    @property
+    def subject(self) -> str: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def split(self) -> str: ...
 
 
 def split_clips(protocol: str, clips: Sequence[HasOrigin], *, num_folds: int = 5) -> list[Fold]:

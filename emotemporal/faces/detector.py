@@ -173,7 +173,7 @@ def _suppress(boxes: np.ndarray, scores: np.ndarray, *, max_overlap: float) -> n
     Returns: int64 (K,), the rows to keep, best first.
     """
     corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    kept = cv2.dnn.NMSBoxes(corner_and_size.astype(np.float64), scores, 0.0, max_overlap)
+    kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), scores.tolist(), 0.0, max_overlap)
     return np.array(kept, np.int64)
 
 

@@ -63,7 +63,7 @@ def load_cascade(device: str | torch.device = "cpu", *, backend: Literal["torch"
 class _TorchNetwork:
     def __init__(self, name: str, device: str | torch.device) -> None:
         # bfloat16 is slower on the CPU for networks this narrow.
-        self._network = _load(name).to(device, memory_format=torch.channels_last)
+        self._network = _load(name).to(device).to(memory_format=torch.channels_last)
         self._device = device
 
     @torch.inference_mode()

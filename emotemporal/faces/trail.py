@@ -57,11 +57,17 @@ class Trail:
         """Key frames in a row on which only the refinement, not the full detector, saw the face."""
         self.is_searched = False
         """True once the full detector has looked for the face since it was lost."""
-        self.look: np.ndarray | None = None
+        self._look: np.ndarray | None = None
 
     @property
     def last(self) -> Sighting:
         return self.sightings[-1]
+
+    @property
+    def look(self) -> np.ndarray:
+        """What the face usually looks like, as `face_look` tells it."""
+        assert self._look is not None  # it is remembered from the first sighting until the face is lost
+        return self._look
 
     @property
     def pending(self) -> list[Sighting]:
@@ -80,7 +86,7 @@ class Trail:
     def close(self) -> None:
         """Keep all sightings in a tenth of the memory: nobody follows this face any more."""
         self._pack_until(len(self.sightings))
-        self.look = None
+        self._look = None
 
     def _pack_until(self, end: int) -> None:
         self._settled.append(_pack(self.sightings[:end]))
@@ -110,7 +116,7 @@ class Trail:
 
     def remember_look(self, look: np.ndarray) -> None:
         """Blend what the face looks like now into what it usually looks like."""
-        self.look = look if self.look is None else self.look + _LOOK_RATE * (look - self.look)
+        self._look = look if self._look is None else self._look + _LOOK_RATE * (look - self._look)
 
     def to_track(self, pts_seconds: np.ndarray, first_index: int) -> Track:
         """Return the trail without gaps: between two sightings box and landmarks move evenly in time.

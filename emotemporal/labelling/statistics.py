@@ -216,7 +216,7 @@ def find_lag(
     times = pts_seconds[0] + step * np.arange(int(span / step + 1e-6) + 1)
     a, b = (np.stack([np.interp(times, pts_seconds, x) for x in probs.T], 1) for probs in (first, second))
     lags = np.arange(-furthest, furthest + 1)
-    found = np.array([_shifted_correlation(a, b, lag) for lag in lags])
+    found = np.array([_shifted_correlation(a, b, int(lag)) for lag in lags])
     if np.isnan(found).all():
         return Lag(float("nan"), float("nan"))
     best = np.nanmax(found)

@@ -68,7 +68,7 @@ class EmotionClassifier:
         checkpoint_sha256: str | None = None,
     ) -> None:
         self.device = torch.device(device)
-        self.backbone = backbone.to(self.device, memory_format=torch.channels_last).eval()
+        self.backbone = backbone.to(self.device).to(memory_format=torch.channels_last).eval()
         self.head = None if head is None else head.to(self.device).eval()
         self.labels = tuple(labels)
         self.temperature = temperature
@@ -127,21 +127,24 @@ class EmotionClassifier:
             UsageError: a stream that the head was trained on is missing.
             DataError: the head sees geometry, and no frame has landmarks.
         """
-        if self.head is None:
+        head = self.head
+        if head is None:
             raise ValueError("this checkpoint has no temporal head")
         windows = _windows(pts_seconds)
         weights = [_window_weights(pts_seconds[window]) for window in windows]
         total = np.zeros(len(pts_seconds))
         for window, weight in zip(windows, weights, strict=True):
             total[window] += weight
-        self.head.require_streams(appearance=evidence is not None, geometry=landmarks68 is not None)
+        head.require_streams(appearance=evidence is not None, geometry=landmarks68 is not None)
         # Before windows are cut, one of which may have none.
-        points = fill_missing(landmarks68, pts_seconds) if self.head.spec.sees_geometry else None
+        points = None
+        if landmarks68 is not None and head.spec.sees_geometry:
+            points = fill_missing(landmarks68, pts_seconds)
         frame_probs = np.zeros((len(pts_seconds), len(self.labels)))
         clip_probs = np.zeros(len(self.labels))
         for start in range(0, len(windows), _WINDOWS_AT_ONCE):
             chunk = slice(start, start + _WINDOWS_AT_ONCE)
-            found = self._run_head(evidence, pts_seconds, points, windows[chunk])
+            found = self._run_head(head, evidence, pts_seconds, points, windows[chunk])
             for window, weight, (frames, clip) in zip(windows[chunk], weights[chunk], found, strict=True):
                 share = weight / total[window]
                 frame_probs[window] += share[:, None] * frames
@@ -152,6 +155,7 @@ class EmotionClassifier:
     @torch.inference_mode()
     def _run_head(
         self,
+        head: TemporalHead,
         evidence: FrameEvidence | None,
         pts_seconds: np.ndarray,
         points: np.ndarray | None,
@@ -166,9 +170,9 @@ class EmotionClassifier:
             geometry = [geometry_stream(points[window], pts_seconds[window]) for window in windows]
         seconds = [pts_seconds[window] for window in windows]
         batch = ClipBatch.pad(embeddings, log_probs, seconds, geometry=geometry).to(self.device)
-        out = self.head(batch.embeddings, batch.evidence, batch.seconds, batch.mask, batch.geometry)
+        out = head(batch.embeddings, batch.evidence, batch.seconds, batch.mask, batch.geometry)
         # What the head adds is overconfident with new people; evidence that it left alone is calibrated.
-        excess, trained = self.head_temperature - 1, self.head.trained
+        excess, trained = self.head_temperature - 1, head.trained
         frames = temper(out.frame_logits, trained, 1 + excess * out.frame_trust).exp().cpu().numpy()
         clips = temper(out.clip_logits, trained, 1 + excess * out.clip_trust).exp().cpu().numpy()
         lengths = [window.stop - window.start for window in windows]
@@ -239,7 +243,7 @@ def run_backbone(
         # In float32 as in training: only the network itself runs in less.
         inputs = normalise_crops(batch).contiguous(memory_format=torch.channels_last)
         vector = None
-        if num_points:
+        if num_points and landmarks is not None:
             vector = landmark_vector(torch.from_numpy(landmarks[start : start + batch_size])).to(device)
         with best_autocast(device):
             parts.append(network(inputs, vector))

@@ -97,8 +97,9 @@ class _PaddedEncoder(nn.Module):
         # The place of each frame when its sequence is turned round; padding gets any that exists.
         turned = (mask.sum(1, keepdim=True) - mask.cumsum(1)).unsqueeze(-1)
         for layer in self.layers:
-            found = [layer[0](states)[0]]
-            for backward in layer[1:]:
+            forward, *backwards = layer.children()
+            found = [forward(states)[0]]
+            for backward in backwards:
                 reversed_states = states.gather(1, turned.expand(-1, -1, states.shape[-1]))
                 back = backward(reversed_states)[0]
                 found.append(back.gather(1, turned.expand(-1, -1, back.shape[-1])))

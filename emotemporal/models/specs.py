@@ -80,10 +80,10 @@ class BackboneSpec:
             raise ValueError(f"widths and depths are seresnet's, {self.name} has its own; leave them out")
         object.__setattr__(self, "widths", ())
         object.__setattr__(self, "depths", ())
-        if self.input_side_px is None:
-            object.__setattr__(self, "input_side_px", _TRANSFER_SIDE_PX)
-        if self.input_side_px < 32:
-            raise ValueError(f"input_side_px must be at least 32 for {self.name}, found {self.input_side_px}")
+        side = _TRANSFER_SIDE_PX if self.input_side_px is None else self.input_side_px
+        object.__setattr__(self, "input_side_px", side)
+        if side < 32:
+            raise ValueError(f"input_side_px must be at least 32 for {self.name}, found {side}")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

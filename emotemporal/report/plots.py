@@ -98,7 +98,7 @@ def plot_risk_coverage(curves: Mapping[str, RiskCoverage], *, title: str = "") -
             annotation_clip=False,
         )
     axes.set_xlim(0, 1)
-    top = max(float(line.get_ydata().max()) for line in axes.lines)
+    top = max(float(np.asarray(line.get_ydata()).max()) for line in axes.lines)
     axes.set_ylim(0, max(1.1 * top, 0.01))
     axes.set_xlabel("coverage: share of faces kept, the most confident first")
     axes.set_ylabel("errors among the kept faces")

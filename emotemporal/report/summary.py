@@ -7,8 +7,17 @@ from typing import Any
 
 from emotemporal.files import replacing
 
-COLUMNS = ("video", "person", "label", "confidence", "share_seen", "first_seconds", "last_seconds")
-COLUMNS += ("warnings", "error")
+COLUMNS: tuple[str, ...] = (
+    "video",
+    "person",
+    "label",
+    "confidence",
+    "share_seen",
+    "first_seconds",
+    "last_seconds",
+    "warnings",
+    "error",
+)
 
 
 def write_summary_csv(path: str | Path, results: Sequence[tuple[str, Mapping[str, Any] | None, str]]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -32,7 +33,7 @@ from emotemporal.report.tables import clock, duration, printable
 from emotemporal.structures import EmotionTimeline, FrameBatch, Track, VideoAnalysis
 from emotemporal.video.reader import VideoReader
 
-_INK = tuple(value / 255 for value in INK)
+_INK = (INK[0] / 255, INK[1] / 255, INK[2] / 255)
 _MUTED = "#5c626c"
 _FAINT = "#b0b5bd"
 _GAP = "#f1f2f4"
@@ -273,7 +274,7 @@ def _draw_lane(axes: Axes, lane: _Lane, analysis: VideoAnalysis, span: tuple[flo
                 zorder=3,
             )
     for onset, offset in _unseen(lane):
-        style = {"fc": (1, 1, 1, 0.55), "ec": _MUTED, "hatch": "////", "lw": 0, "zorder": 3}
+        style: dict[str, Any] = {"fc": (1, 1, 1, 0.55), "ec": _MUTED, "hatch": "////", "lw": 0, "zorder": 3}
         axes.add_patch(Rectangle((onset, low), offset - onset, high - low, **style))
 
 
@@ -303,8 +304,8 @@ def _unseen(lane: _Lane) -> list[tuple[float, float]]:
 def _draw_thumbs(
     axes: Axes, lane: _Lane, pictures: TimelinePictures, labels: tuple[str, ...], span: tuple[float, float]
 ) -> None:
-    shown = [(onset, pictures.faces.get((lane.track.track_id, frame))) for onset, frame in lane.thumb_frames]
-    shown = [(onset, face) for onset, face in shown if face is not None]
+    faces = [(onset, pictures.faces.get((lane.track.track_id, frame))) for onset, frame in lane.thumb_frames]
+    shown = [(onset, face) for onset, face in faces if face is not None]
     inch = (span[1] - span[0]) / (_WIDTH - _LEFT - _RIGHT)  # in seconds
     width, height = _THUMB * inch, _THUMB / _LANE
     for (onset, face), left in zip(shown, _spread([onset for onset, _ in shown], width, span), strict=True):
@@ -313,7 +314,7 @@ def _draw_thumbs(
         axes.imshow(face, extent=extent, aspect="auto", interpolation="lanczos", zorder=5)
         axes.plot([onset, min(max(onset, left), right)], [_CHART[1], _THUMBS], color=_MUTED, lw=0.7, zorder=1)
         label = next(segment.label for segment in lane.segments if segment.onset_seconds == onset)
-        foot = {"color": emotion_hex(labels[label]), "lw": 0, "zorder": 6}
+        foot: dict[str, Any] = {"color": emotion_hex(labels[label]), "lw": 0, "zorder": 6}
         axes.add_patch(Rectangle((left, _THUMBS), right - left, 0.03, **foot))
     axes.set_xlim(*span)
     axes.set_ylim(0, 1)
@@ -344,7 +345,8 @@ def _write_names(axes: Axes, lane: _Lane, aggregate: str | None) -> None:
     if name is None:
         return
     result = clip[name]
-    swatch = {"color": emotion_hex(result.emotion), "transform": axes.transAxes, "clip_on": False}
+    colour = emotion_hex(result.emotion)
+    swatch: dict[str, Any] = {"color": colour, "transform": axes.transAxes, "clip_on": False}
     axes.add_patch(Rectangle((1.012, middle + 0.01), 0.011, 0.1, **swatch))
     write(1.03, middle + 0.02, result.emotion, fontsize=10.5, weight="bold")
     write(1.03, middle - 0.09, f"{100 * result.confidence:.0f}% by {name}", fontsize=8, color=_MUTED)
@@ -369,7 +371,9 @@ def _head(
     write = partial(figure.text, parse_math=False, va="top")
     write(left, 1 - 0.14 / height, printable(Path(info.path).name), fontsize=12, weight="bold")
     write(left, 1 - 0.38 / height, facts, fontsize=8.5, color=_MUTED)
-    handles = [Patch(fc=emotion_hex(name), ec=_FAINT, lw=0.4, label=name) for name in analysis.labels]
+    handles: list[Artist] = [
+        Patch(fc=emotion_hex(name), ec=_FAINT, lw=0.4, label=name) for name in analysis.labels
+    ]
     if any(not lane.track.seen.all() for lane in lanes):
         handles.append(Patch(fc="white", ec=_MUTED, hatch="////", lw=0, label="face not found"))
     if has_cuts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,22 +60,22 @@ class ClipBatch:
         import torch
         from torch.nn.utils.rnn import pad_sequence
 
-        def padded(parts: Sequence[np.ndarray] | None) -> torch.Tensor | None:
-            if parts is None:
-                return None
+        def padded(parts: Sequence[np.ndarray]) -> torch.Tensor:
             return pad_sequence([torch.from_numpy(part).float() for part in parts], batch_first=True)
 
         lengths = torch.tensor([len(times) for times in pts_seconds])
         known = torch.full_like(lengths, -1) if labels is None else torch.tensor(list(labels))
         return cls(
-            padded(embeddings),
-            padded(evidence),
+            None if embeddings is None else padded(embeddings),
+            None if evidence is None else padded(evidence),
             padded([times - times[0] for times in pts_seconds]),
             torch.arange(int(lengths.max())) < lengths[:, None],
             known,
-            padded(geometry),
+            None if geometry is None else padded(geometry),
         )
 
     def to(self, device: torch.device | str) -> ClipBatch:
-        values = (getattr(self, field.name) for field in fields(self))
-        return ClipBatch(*(value if value is None else value.to(device) for value in values))
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(
+            self, **{name: value.to(device) for name, value in values.items() if value is not None}
+        )

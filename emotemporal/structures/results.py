@@ -144,7 +144,7 @@ class VideoAnalysis:
                 **{f"s_{name}": smoothed[:, i] for i, name in enumerate(self.labels)},
             }
             parts.append(pd.DataFrame(columns))
-        covered = np.unique(np.concatenate([t.frame_index for t in self.tracks])) if self.tracks else []
+        covered = np.concatenate([np.empty(0, np.int64), *(t.frame_index for t in self.tracks)])
         empty = ~np.isin(self.frame_index, covered)
         columns = {"frame_index": self.frame_index[empty], "pts_seconds": self.pts_seconds[empty]}
         parts.append(pd.DataFrame(columns).assign(status="no_face"))

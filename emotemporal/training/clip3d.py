@@ -169,7 +169,7 @@ def train_clip3d(
         trainer.epoch += 1
         folder.save_state(trainer.state())
         on_line(folder.log_epoch(trainer.epoch, {"train_loss": loss}))
-    return trainer.averaged.module
+    return trainer.average
 
 
 def _train_epoch(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import torch
@@ -169,7 +169,10 @@ _SCHEDULES: Mapping[str, Callable[[float, float], float]] = {
 }
 
 
-class Trainer:
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Trainer(Generic[Network]):
     """A network, its averaged copy and its optimizer, moved one step at a time.
 
     The rate depends on the step alone and all randomness of an epoch on its number, so a resumed run
@@ -177,19 +180,25 @@ class Trainer:
     """
 
     def __init__(
-        self, network: nn.Module, *, optim: OptimConfig, run: RunConfig, fabric: Fabric, steps_per_epoch: int
+        self, network: Network, *, optim: OptimConfig, run: RunConfig, fabric: Fabric, steps_per_epoch: int
     ) -> None:
         self.optim, self.fabric = optim, fabric
         self.steps_per_epoch = steps_per_epoch
         self.raw = network
         optimizer = make_optimizer(network, optim)
         compiled = torch.compile(network) if run.compile else network
+        assert isinstance(compiled, nn.Module)  # torch's signature says no more than that it can be called
         self.network, self.optimizer = fabric.setup(compiled, optimizer)
         average = get_ema_multi_avg_fn(optim.ema_decay)
         self.averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
         self.seed = run.seed
         self.epoch = 0
         self.best = -math.inf
+
+    @property
+    def average(self) -> Network:
+        """The averaged copy of the network."""
+        return cast(Network, self.averaged.module)
 
     def epoch_generators(self) -> tuple[torch.Generator, torch.Generator]:
         """Return where this epoch's draws come from, and seed dropout.
@@ -217,6 +226,7 @@ class Trainer:
         norm = self.fabric.clip_gradients(
             self.network, self.optimizer, max_norm=self.optim.gradient_clip, error_if_nonfinite=False
         )
+        assert norm is not None  # there is one wherever `max_norm` is given
         if not torch.isfinite(loss.detach() + norm):
             raise TrainingError(
                 f"loss {loss.item():g}, gradient norm {norm.item():g} in epoch {self.epoch}, step {step}; "

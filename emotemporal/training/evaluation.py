@@ -202,7 +202,9 @@ def read_predictions(path: str | Path) -> tuple[list[ClipPrediction], tuple[str,
     for line, row in enumerate(rows, start=2):
         try:
             said = [name for name in names if row[name]]
-            probs = {n: np.float32([float(row[f"{n}_{emotion}"]) for emotion in labels]) for n in said}
+            probs = {
+                n: np.array([float(row[f"{n}_{emotion}"]) for emotion in labels], np.float32) for n in said
+            }
             winners = {name: labels.index(row[name]) for name in said}
             label = labels.index(row["label"])
         except (ValueError, TypeError) as error:

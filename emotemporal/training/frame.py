@@ -110,7 +110,7 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
         loss = _train_epoch(trainer, data, config, local_batch)
         trainer.epoch += 1
         logits = run_backbone(
-            trainer.averaged.module, validation.images, device=fabric.device, landmarks=validation_points
+            trainer.average, validation.images, device=fabric.device, landmarks=validation_points
         )
         metrics, confusion = _validation_metrics(logits[config.label_set], validation.labels, spec)
         seconds = time.perf_counter() - started
@@ -119,7 +119,7 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
             if metrics["accuracy"] > trainer.best:
                 trainer.best = metrics["accuracy"]
                 header = _header(config, spec, logits, validation, trainer.epoch, metrics)
-                tensors = {f"backbone.{k}": v for k, v in trainer.averaged.module.state_dict().items()}
+                tensors = {f"backbone.{k}": v for k, v in trainer.average.state_dict().items()}
                 save_checkpoint(best_path, header, tensors)
             folder.save_state(trainer.state())
             title = f"PublicTest after epoch {trainer.epoch}: accuracy {metrics['accuracy']:.1%}"
@@ -147,6 +147,10 @@ def _initial_network(config: FrameConfig, spec: BackboneSpec) -> FrameNetwork:
     if config.initial is None:
         network = build_backbone(spec)
         if config.pretrained:
+            # Importing torchvision takes two seconds.
+            from emotemporal.models.transfer import TransferNetwork
+
+            assert isinstance(network, TransferNetwork)  # the configuration refuses it for others
             network.load_imagenet()
         return network
     checkpoint = load_checkpoint(config.initial)
@@ -161,7 +165,7 @@ def _targets(
 ) -> dict[str, Tensor]:
     """Return label set -> what each training face should be called, (N, C); a row without votes is zero."""
     labels, num_classes = torch.from_numpy(train.labels), len(LABEL_SETS[config.label_set])
-    targets = {config.label_set: _soft_labels(labels, num_classes, config.label_smoothing)}
+    targets: dict[str, Tensor] = {config.label_set: _soft_labels(labels, num_classes, config.label_smoothing)}
     if train.votes is not None:
         targets["ferplus8"] = torch.from_numpy(ferplus_distribution(train.votes))
     if config.teachers:
@@ -265,7 +269,7 @@ def _header(
     return CheckpointHeader(
         kind="frame",
         name=config.run.folder.name,
-        labels=spec.label_sets[config.label_set],
+        labels=tuple(spec.label_sets[config.label_set]),
         backbone=spec,
         temperature=fit_temperature(logits[config.label_set], validation.labels),
         temperatures=_other_temperatures(logits, validation),

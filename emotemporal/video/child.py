@@ -106,22 +106,28 @@ class DecodingChild:
         descriptor = create_ring(ring_shape)
         try:
             self._ring = map_ring(descriptor, ring_shape)
-            self._process: _Process | None = _take_process()
+            process = _take_process()
+            self._held: _Process | None = process
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # `receive` says why it died
-                self._process.peer.send(order)
-                send_handle(self._process.peer, descriptor, self._process.popen.pid)
+                process.peer.send(order)
+                send_handle(process.peer, descriptor, process.popen.pid)
         finally:
             os.close(descriptor)
 
     def close(self) -> None:
         """Give up the file; a child that has ended it well may serve another."""
-        process, self._process = self._process, None
+        process, self._held = self._held, None
         if process is None:
             return
         if self._is_reusable and not _idle:
             _idle.append(process)
         else:
             process.end()
+
+    @property
+    def _process(self) -> _Process:
+        assert self._held is not None  # nothing is asked of it once it is closed
+        return self._held
 
     @property
     def process_id(self) -> int:

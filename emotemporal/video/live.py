@@ -256,7 +256,9 @@ class StreamSource:
                 size = (frame.width, frame.height) if turn % 180 == 0 else (frame.height, frame.width)
             width, height = size if turn % 180 == 0 else size[::-1]
             picture = frame.to_ndarray(format="rgb24", width=width, height=height)
-            seconds = np.nan if frame.pts is None else float(frame.pts * frame.time_base)
+            seconds = np.nan
+            if frame.pts is not None and frame.time_base is not None:
+                seconds = float(frame.pts * frame.time_base)
             yield np.ascontiguousarray(np.rot90(picture, -turn // 90)), seconds
         if size is None:
             raise VideoError(f"{self._address}: no frame can be decoded; check that it plays")

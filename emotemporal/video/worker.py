@@ -82,7 +82,7 @@ class _Server:
             self._set_alarm()
             for frame in frames:
                 if frame.pixels is not None:
-                    self._put(frame)
+                    self._put(frame.pixels, frame)
                 elif time.monotonic() - last_sign > _SIGN_OF_LIFE_SECONDS:
                     last_sign = time.monotonic()
                     self._peer.send(("alive",))
@@ -94,10 +94,10 @@ class _Server:
         is_small = _resident_bytes() < _MAX_IDLE_BYTES
         self._peer.send(("end", damage, is_small))
 
-    def _put(self, frame: DecodedFrame) -> None:
+    def _put(self, pixels: np.ndarray, frame: DecodedFrame) -> None:
         if not self._seconds:
             self._await_slot()
-        np.copyto(self._ring[self._slot, len(self._seconds)], frame.pixels)
+        np.copyto(self._ring[self._slot, len(self._seconds)], pixels)
         self._seconds.append(frame.seconds)
         if frame.note:
             self._notes.append(frame.note)

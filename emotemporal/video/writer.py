@@ -69,7 +69,7 @@ class VideoWriter:
         self._options = {"qp": str(qp), "preset": preset, "x264-params": "deblock=0,0"}
         self._colours = colours
         self._converter = VideoReformatter()
-        self._container: av.container.OutputContainer | None = None
+        self._opened: av.container.OutputContainer | None = None
         self._sound: SoundTrack | None = None
         self._last_pts: int | None = None
 
@@ -93,6 +93,11 @@ class VideoWriter:
             return
         with self._resources:
             self._finish()
+
+    @property
+    def _container(self) -> av.container.OutputContainer:
+        assert self._opened is not None  # it is from `__enter__` on
+        return self._opened
 
     def write(self, frame: np.ndarray, pts_seconds: float) -> None:
         """Append a frame.
@@ -140,7 +145,7 @@ class VideoWriter:
             self._container.mux(self._stream.encode(frame))
 
     def _open(self, partial: Path) -> None:
-        self._container = av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"})
+        self._opened = av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"})
         stream = self._container.add_stream("libx264", rate=30, options=self._options)
         width, height = self._size
         stream.width, stream.height = width + width % 2, height + height % 2
@@ -172,9 +177,9 @@ class VideoWriter:
     def _close(self) -> None:
         if self._sound is not None:
             self._sound.close()
-        if self._container is not None:
+        if self._opened is not None:
             with contextlib.suppress(OSError, av.FFmpegError):  # after an error its end cannot be written
-                self._container.close()
+                self._opened.close()
 
 
 def write_picture(path: str | Path, frame: np.ndarray) -> None:
