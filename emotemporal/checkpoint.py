@@ -10,9 +10,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from emotemporal.errors import CheckpointError, OutputError
@@ -145,7 +147,15 @@ class Checkpoint(Generic[Header]):
     path: Path
     sha256: str
     header: Header
-    tensors: Mapping[str, Tensor]
+    arrays: Mapping[str, np.ndarray]
+    """The weights, by name."""
+
+    @cached_property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The weights as tensors that share their memory."""
+        import torch
+
+        return {name: torch.from_numpy(array) for name, array in self.arrays.items()}
 
     def identity(self) -> dict[str, str]:
         """Return what an output records of the weights it came from."""
@@ -208,7 +218,7 @@ def _read(path: Path, header_class: type[Header], kinds: Sequence[str]) -> Check
     if path.stat().st_size > _MAX_BYTES:
         raise CheckpointError(f"{path}: {path.stat().st_size} bytes are too many for a checkpoint")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get(_HEADER_KEY)
             if text is None:
                 raise CheckpointError(f"{path}: a safetensors file, but without an emotemporal header")
@@ -216,12 +226,12 @@ def _read(path: Path, header_class: type[Header], kinds: Sequence[str]) -> Check
             if kind not in kinds:
                 raise CheckpointError(f"{path}: a {kind} checkpoint, expected a {' or '.join(kinds)} one")
             header = header_class.from_json(text)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a checkpoint, or damaged ({error})") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: the header is not readable ({error})") from error
-    return Checkpoint(path, file_sha256(path), header, tensors)
+    return Checkpoint(path, file_sha256(path), header, arrays)
 
 
 def save_head(path: str | Path, header: CheckpointHeader, tensors: Mapping[str, Tensor]) -> None:
@@ -250,9 +260,9 @@ def with_head(checkpoint: Checkpoint[CheckpointHeader], path: str | Path) -> Che
             f"{path}: this head belongs to the frame network {needed[:12] or 'unknown'}, {checkpoint.path} "
             f"has {found[:12] or 'an unknown one'}; train a head on that one, or give the one it belongs to"
         )
-    tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(_HEAD)}
+    arrays = {name: array for name, array in checkpoint.arrays.items() if not name.startswith(_HEAD)}
     header = replace(head.header, kind="clip", temperatures=checkpoint.header.temperatures)
-    return replace(checkpoint, sha256=head.sha256, header=header, tensors={**tensors, **head.tensors})
+    return replace(checkpoint, sha256=head.sha256, header=header, arrays={**arrays, **head.arrays})
 
 
 def _frame_sha256(checkpoint: Checkpoint[CheckpointHeader]) -> str:

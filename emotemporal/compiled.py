@@ -38,16 +38,17 @@ class CompiledNetwork:
     """One network, ready to run; use it from one thread at a time.
 
     Args:
-        compiled: by OpenVINO, of one input.
+        compiled: by OpenVINO.
     """
 
     def __init__(self, compiled: openvino.CompiledModel) -> None:
         self._request = compiled.create_infer_request()
         self._num_outputs = len(compiled.outputs)
 
-    def __call__(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+    def __call__(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         """Run on a batch; each output is a copy of its own."""
-        found = self._request.infer([np.ascontiguousarray(batch)], share_inputs=True, share_outputs=True)
+        whole = [np.ascontiguousarray(values) for values in inputs]
+        found = self._request.infer(whole, share_inputs=True, share_outputs=True)
         return tuple(found[i].copy() for i in range(self._num_outputs))
 
 
@@ -61,22 +62,22 @@ def compile_network(
     identity: str,
     make_module: Callable[[], nn.Module],
     *,
-    example: Callable[[], Tensor],
-    input_shape: Sequence[int],
+    examples: Callable[[], Sequence[Tensor]],
+    input_shapes: Sequence[Sequence[int]],
     num_threads: int = 1,
+    half: bool = True,
 ) -> CompiledNetwork:
     """Compile a network, or take what was compiled before.
-
-    It runs in bf16 where the processor computes in that.
 
     Args:
         name: of the file that is kept.
         identity: what tells these weights from others, such as their checkpoint's hash; empty keeps nothing.
-        make_module: called only where nothing is kept; in evaluation mode, of one input, returning a tensor
-            or a tuple of them.
-        example: makes an input that it can be run on, called with it.
-        input_shape: of its input, -1 where any size may come.
+        make_module: called only where nothing is kept; in evaluation mode, returning a tensor or a tuple of
+            them.
+        examples: makes inputs that it can be run on, called with it.
+        input_shapes: of each input, -1 where any size may come.
         num_threads: that run it.
+        half: run it in bf16 where the processor computes in that, else in float32.
     Raises:
         UsageError: OpenVINO is not installed.
     """
@@ -87,7 +88,7 @@ def compile_network(
             "backend openvino: OpenVINO is not installed; run: pip install 'emotemporal[openvino]'"
         ) from error
     core = openvino.Core()
-    capable = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capable = half and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     options: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "bf16" if capable else "f32",
         "INFERENCE_NUM_THREADS": num_threads,
@@ -101,7 +102,7 @@ def compile_network(
         # What another release or processor wrote is refused, whatever the exception.
         with contextlib.suppress(RuntimeError):
             return CompiledNetwork(core.import_model(kept, "CPU", options))
-    compiled = core.compile_model(convert_network(make_module(), [example()], [input_shape]), "CPU", options)
+    compiled = core.compile_model(convert_network(make_module(), examples(), input_shapes), "CPU", options)
     if path is not None:
         _write(path, compiled.export_model())
     return CompiledNetwork(compiled)
@@ -122,14 +123,20 @@ def convert_network(
     import openvino
     import torch
 
-    with torch.no_grad(), warnings.catch_warnings():
-        # OpenVINO traces with a function that PyTorch wants to replace.
-        warnings.simplefilter("ignore")
-        return openvino.convert_model(
-            module,
-            example_input=tuple(examples),
-            input=[openvino.PartialShape(list(shape)) for shape in input_shapes],
-        )
+    fused = torch.backends.mha.get_fastpath_enabled()
+    # A single operation for a whole attention layer, which OpenVINO does not know.
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            # OpenVINO traces with a function that PyTorch wants to replace.
+            warnings.simplefilter("ignore")
+            return openvino.convert_model(
+                module,
+                example_input=tuple(examples),
+                input=[openvino.PartialShape(list(shape)) for shape in input_shapes],
+            )
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def _cache_path(name: str, identity: str, options: dict[str, Any]) -> Path | None:

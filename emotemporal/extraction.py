@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from emotemporal.datasets.clips import ClipItem
 from emotemporal.datasets.crop_index import IndexRow
 from emotemporal.datasets.crops import CropStore, StoredClip
@@ -161,8 +159,9 @@ def _extract_one(
 def _extract_here(
     items: Sequence[ClipItem], store: CropStore, make_detector: DetectorFactory, workers: int
 ) -> Generator[tuple[ClipItem, str], None, None]:
+    # These may load PyTorch.
+    detector, predictor = make_detector(), _make_predictor(store)
     with one_torch_thread():
-        detector, predictor = make_detector(), _make_predictor(store)
         for item in items:
             yield item, _extract_one(item, store, detector, predictor)
 
@@ -179,9 +178,13 @@ def _extract_in_processes(
 def _make_extractor(
     store: CropStore, make_detector: DetectorFactory
 ) -> Callable[[ClipItem, ShareReport], str]:
-    torch.set_num_threads(1)
     detector, predictor = make_detector(), _make_predictor(store)
-    return lambda item, report: _extract_one(item, store, detector, predictor)
+
+    def extract(item: ClipItem, report: ShareReport) -> str:
+        with one_torch_thread():
+            return _extract_one(item, store, detector, predictor)
+
+    return extract
 
 
 def _write_table(store: CropStore, extraction: Extraction) -> None:

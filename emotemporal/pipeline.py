@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
 
 from emotemporal.checkpoint import Checkpoint, default_checkpoint, load_checkpoint
 from emotemporal.errors import CheckpointError, UsageError
@@ -25,6 +24,7 @@ from emotemporal.report.canvas import RgbCanvas, YuvCanvas
 from emotemporal.report.overlay import OverlayRenderer
 from emotemporal.runtime import (
     BackendChoice,
+    Device,
     InOrder,
     choose_backend,
     choose_device,
@@ -143,7 +143,7 @@ class EmotionPipeline:
         self,
         checkpoint: Checkpoint,
         *,
-        device: torch.device | str = "cpu",
+        device: Device = "cpu",
         detector: FaceDetector | None = None,
         labels: str | None = None,
         backend: BackendChoice = "auto",
@@ -152,7 +152,7 @@ class EmotionPipeline:
         source, self.label_map = choose_labels(checkpoint, labels)
         self.checkpoint = checkpoint
         self.label_set = labels or source
-        self.device = torch.device(device)
+        self.device = device
         # A network that sees landmarks runs under PyTorch alone.
         wanted = "torch" if backend == "auto" and checkpoint.header.backbone.landmarks else backend
         self.backend = choose_backend(wanted, self.device)
@@ -291,7 +291,7 @@ class EmotionPipeline:
                 "smooth": smooth,
                 "frame_labels": frame_labels,
                 "decoder": decoder,
-                "device": self.device.type,
+                "device": self.device,
                 "backend": self.backend,
                 "dwell_seconds": header.dwell_seconds,
                 "versions": versions(),

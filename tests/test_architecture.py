@@ -20,6 +20,7 @@ FLOORS = {
     "datasets": 2,
     "report": 2,
     "checkpoint": 3,
+    "weights": 3,
     "networks": 3,
     "export": 4,
     "runtime": 4,

@@ -31,7 +31,7 @@ def compiled(tmp_path, monkeypatch):
 
     def get(identity="weights"):
         network = compile_network(
-            "doubling", identity, make_module, example=lambda: torch.zeros(2, 3), input_shape=(-1, 3)
+            "doubling", identity, make_module, examples=lambda: [torch.zeros(2, 3)], input_shapes=[(-1, 3)]
         )
         doubled, total = network(BATCH)
         np.testing.assert_array_equal(doubled, 2 * BATCH)
@@ -85,4 +85,4 @@ def test_the_folder_is_the_users_own(monkeypatch):
 def test_a_missing_openvino_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(UsageError, match=r"pip install 'emotemporal\[openvino\]'"):
-        compile_network("any", "", Doubling, example=lambda: torch.zeros(1), input_shape=(-1,))
+        compile_network("any", "", Doubling, examples=lambda: [torch.zeros(1)], input_shapes=[(-1,)])

@@ -159,7 +159,7 @@ def _evaluate_faces(checkpoint: "Checkpoint", data: Path, label_set: str | None,
     faces = read_fer2013(data, ferplus=votes, skip_bad=options.skip_bad).split(split)
     if faces.skipped:
         print(f"warning: skipped {len(faces.skipped)}, the first: {faces.skipped[0]}", file=sys.stderr)
-    device = choose_device(options.device).type
+    device = choose_device(options.device)
     predicted = predict_frames(
         checkpoint,
         faces,
@@ -282,7 +282,7 @@ def _open_or_extract(
         raise VideoError(reason)
 
     chosen = choose_device(device)
-    make_detector = partial(MtcnnDetector, device=chosen.type, backend=choose_backend("auto", chosen))
+    make_detector = partial(MtcnnDetector, device=chosen, backend=choose_backend("auto", chosen))
     extract_faces(found.items, store, make_detector, on_failure=on_failure)
     return store
 

@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         extraction = extract_faces(
             found.items,
             store,
-            partial(MtcnnDetector, device=device.type, backend=backend),
+            partial(MtcnnDetector, device=device, backend=backend),
             workers=options.workers,
             on_progress=on_progress,
             on_failure=on_failure,

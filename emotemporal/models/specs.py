@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from emotemporal.errors import UsageError
 from emotemporal.labels import FER7
 
 BackboneName = Literal[
@@ -17,6 +18,11 @@ BackboneName = Literal[
 ]
 BACKBONE_NAMES: tuple[str, ...] = get_args(BackboneName)
 Streams = Literal["appearance", "geometry", "both"]
+
+LUMA = (0.299, 0.587, 0.114)
+"""Of ITU-R BT.601, by which cv2 and Pillow turn RGB into gray, and so do the networks."""
+MIN_DEVIATION = 8.0
+"""In gray levels: a crop that deviates less holds only noise to amplify."""
 
 _WIDTHS, _DEPTHS = (64, 128, 256, 288), (2, 2, 2, 2)
 # Twice FER2013's side: torchvision's networks halve their input five times, which leaves 3x3.
@@ -121,6 +127,21 @@ class HeadSpec:
     @property
     def sees_geometry(self) -> bool:
         return self.streams != "appearance"
+
+    def require_streams(self, *, appearance: bool, geometry: bool) -> None:
+        """Make sure that what the head sees is there.
+
+        Raises:
+            UsageError: a stream is missing.
+        """
+        there = {"appearance": appearance, "geometry": geometry}
+        needed = {"appearance": self.sees_appearance, "geometry": self.sees_geometry}
+        if any(needed[name] and not there[name] for name in needed):
+            trained, found = (" and ".join(name for name in of if of[name]) for of in (needed, there))
+            raise UsageError(
+                f"this head was trained on {trained}, found {found or 'nothing'} alone; "
+                + ("give the frame network's evidence" if geometry else "give the faces' 68 landmarks")
+            )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
