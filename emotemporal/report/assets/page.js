@@ -1,0 +1,1 @@
+document.getElementById("video").src = JSON.parse(document.getElementById("layout").textContent).sources[0]?.url ?? "";
