@@ -1,10 +1,10 @@
 """What a report page holds of an analysis, small enough to be embedded.
 
 Probabilities are 8-bit numbers, boxes are told to 1/2048 of the picture's longer side, times to a
-microsecond. All is laid out so that neighbouring numbers are alike (differences in time, one emotion or one byte of all
-frames after the other) and then deflated. `assets/data.js` reads it again. Where a long video would make the
-page too large, frames are taken together: first in the probabilities of single frames, then in the boxes, at
-last in the smoothed probabilities. The smoothed labels and their segments stay exact.
+microsecond. All is laid out so that neighbouring numbers are alike (differences in time, one emotion or one
+byte of all frames after the other) and then deflated. `assets/data.js` reads it again. Where a long video
+would make the page too large, frames are taken together: first in the probabilities of single frames, then in
+the boxes, at last in the smoothed probabilities. The smoothed labels and their segments stay exact.
 """
 
 from __future__ import annotations
