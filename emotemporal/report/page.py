@@ -18,14 +18,15 @@ from string import Template
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from emotemporal.report.page_data import pack_analysis
-from emotemporal.report.palette import emotion_hex
+from emotemporal.report.page_data import PageData, pack_analysis
+from emotemporal.report.page_tables import aggregations, clips_html, details_html, video_name, warnings_html
+from emotemporal.report.palette import emotion_colour, emotion_hex
 from emotemporal.report.tables import duration, open_to_replace, printable
-from emotemporal.structures import VideoAnalysis
+from emotemporal.structures import EmotionTimeline, VideoAnalysis
 from emotemporal.video.opening import is_address, is_sequence
 
 # In the order in which they build on one another.
-_SCRIPTS = ("data.js", "player.js", "timeline.js", "tables.js", "page.js")
+_SCRIPTS = ("data.js", "player.js", "lanes.js", "timeline.js", "tables.js", "page.js")
 
 
 def write_report_page(
@@ -58,12 +59,26 @@ def render_report_page(
     sources = _sources(analysis, path, video_url)
     style = _asset("page.css") + _palette(analysis)
     scripts = [_asset(name) for name in _SCRIPTS]
-    document = {**packed.layout, "is_still": analysis.info.is_still, "sources": sources}
-    heading = printable(title or Path(analysis.info.path).name)
+    document = {
+        **packed.layout,
+        "is_still": analysis.info.is_still,
+        "has_audio": analysis.info.has_audio,
+        "colours": [emotion_hex(name) for name in analysis.labels],
+        "text_colours": [_text_colour(name) for name in analysis.labels],
+        "sources": sources,
+        "no_source": "" if sources else _why_no_source(analysis),
+    }
+    for person, timeline in zip(document["people"], analysis.timelines, strict=True):
+        person["clip"] = _clip_line(timeline, aggregations(analysis))
+    heading = printable(title or video_name(analysis.info.path))
     return Template(_asset("page.html")).substitute(
         policy=html.escape(_policy(scripts, style, sources)),
         title=html.escape(heading),
         facts=html.escape(_facts(analysis)),
+        warnings=warnings_html(analysis.warnings),
+        clips=clips_html(analysis),
+        details=details_html(analysis, _notes(analysis, packed)),
+        footer="Labels are of what a face shows, estimated by a network; they are not what a person feels.",
         style=style,
         layout=_script_json(document),
         streams="\n".join(_stream_element(name, text) for name, text in packed.streams.items()),
@@ -124,6 +139,45 @@ def _relative_url(file: Path, page: Path) -> str:
     relative = os.path.relpath(file.resolve(), page.resolve().parent)
     # A colon in the first folder's name would be taken for a scheme.
     return quote(f"./{Path(relative).as_posix()}", errors="surrogateescape")
+
+
+def _why_no_source(analysis: VideoAnalysis) -> str:
+    video = analysis.info.path
+    if is_address(video):
+        host = urlsplit(video).hostname or "an address"
+        return f"The video was read from {printable(host)}; this page loads nothing from the net."
+    return "The video was made of numbered pictures, which a browser cannot play."
+
+
+def _clip_line(timeline: EmotionTimeline, names: list[str]) -> str:
+    """Return the clip label that counts, as it stands beside a person's name."""
+    for name in names:
+        if name in timeline.clip:
+            result = timeline.clip[name]
+            return f"{result.emotion} {100 * result.confidence:.0f}% by {name}"
+    return ""
+
+
+def _notes(analysis: VideoAnalysis, packed: PageData) -> list[str]:
+    """Return what the page holds less exactly than the results."""
+    notes = ["Probabilities are told to 0.2 percentage points, boxes to 1/4000 of the picture."]
+    told = {
+        "raw": "Raw probabilities are means of {} frames",
+        "boxes": "Boxes are those of every {} frames, between them on a straight line",
+        "smoothed": "Smoothed probabilities are means of {} frames",
+    }
+    for name, wording in told.items():
+        if packed.together[name] > 1:
+            notes.append(f"{wording.format(packed.together[name])}, to keep the page small.")
+    notes.append("Times, smoothed labels and segments are exact.")
+    return notes
+
+
+def _text_colour(name: str) -> str:
+    """Return what text on an emotion's colour is written in: ink or white, whichever stands out more."""
+    linear = [(value / 255) ** 2.2 for value in emotion_colour(name)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#ffffff" if luminance < 0.18 else "#14171c"
 
 
 def _facts(analysis: VideoAnalysis) -> str:
