@@ -42,6 +42,7 @@ class ReportPage {
     }
     legend.push(make("li", {}, make("span", { class: "emotion" }, gap, "not in view")));
     element("legend").append(...legend);
+    for (const name of ["legend", "choices"]) element(name).hidden = !analysis.people.length;
     const isTimeless = analysis.is_still || !analysis.people.length;
     element("controls").hidden = analysis.is_still;
     element("timeline-section").hidden = analysis.is_still;
@@ -129,7 +130,7 @@ class ReportPage {
     if (event.ctrlKey || event.metaKey || event.altKey || this.analysis.is_still) return;
     const { target } = event;
     // What has the focus takes its own keys first.
-    if (target.matches?.("select, input, textarea, .scroll")) return;
+    if (target.matches?.("select, input, textarea, .scroll, .inner")) return;
     const isButton = target.matches?.("button, summary, a");
     const second = (way) => player.seekSeconds(this.analysis.times[player.index] + way);
     const actions = {

@@ -105,7 +105,8 @@ class Timeline extends EventTarget {
     );
     this.font = style.fontFamily;
     this.width = this.box.clientWidth;
-    this.height = this.top(this.lanes.length) + OVERVIEW_HEIGHT;
+    // Without a lane there is room for the words that say so.
+    this.height = this.top(this.lanes.length || 0.3) + OVERVIEW_HEIGHT;
     const scale = Math.min(devicePixelRatio || 1, 2);
     for (const canvas of [this.base, this.marks]) {
       canvas.width = Math.round(this.width * scale);
@@ -121,7 +122,7 @@ class Timeline extends EventTarget {
     if (!this.lanes.length) {
       context.fillStyle = this.paint.muted;
       context.font = `13px ${this.font}`;
-      context.fillText("No face was found in any frame.", 0, AXIS_HEIGHT + 8);
+      context.fillText("No face was found in any frame.", 0, AXIS_HEIGHT + 14);
     }
     this.#drawOverview(context);
     this.drawMarks();
