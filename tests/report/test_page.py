@@ -181,6 +181,7 @@ def test_a_name_cannot_break_out_of_the_page(analysis, tmp_path) -> None:
 def test_an_address_cannot_end_the_script_that_holds_it(analysis) -> None:
     page, harmless = render(analysis, video_url=f"/v/{HOSTILE}"), render(analysis)
     assert [tag for tag, _ in page.elements] == [tag for tag, _ in harmless.elements]
+    assert "<" not in page.embedded("layout")
     assert json.loads(page.embedded("layout"))["sources"][0]["url"] == f"/v/{HOSTILE}"
 
 
