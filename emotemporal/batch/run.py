@@ -11,6 +11,7 @@ from pathlib import Path
 from emotemporal.batch.jobs import Job, Outcome, Request
 from emotemporal.batch.journal import Journal
 from emotemporal.files import remove_abandoned
+from emotemporal.text import one_line
 from emotemporal.video.child import prepare_child
 from emotemporal.workers import Death, ShareReport, available_cores, run_in_processes
 
@@ -86,7 +87,7 @@ def _label(
         with closing(run_in_processes(jobs, make_handler, workers=workers, on_share=on_share)) as outcomes:
             for job, outcome in outcomes:
                 is_dead = isinstance(outcome, Death)
-                yield Outcome(job, failure=f"{job.video}: {outcome}") if is_dead else outcome
+                yield Outcome(job, failure=one_line(f"{job.video}: {outcome}")) if is_dead else outcome
     elif jobs:
         label = make_handler()
         for job in jobs:

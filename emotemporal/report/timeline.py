@@ -28,8 +28,9 @@ from emotemporal.labelling.segments import Segment, to_segments
 from emotemporal.labelling.statistics import frame_ends
 from emotemporal.report.palette import INK, emotion_colour, emotion_hex
 from emotemporal.report.plots import save_figure
-from emotemporal.report.tables import clock, duration, printable
+from emotemporal.report.tables import clock, duration
 from emotemporal.structures import EmotionTimeline, FrameBatch, Track, VideoAnalysis
+from emotemporal.text import media_name, printable
 from emotemporal.video.reader import VideoReader
 
 _INK = tuple(value / 255 for value in INK)
@@ -367,7 +368,7 @@ def _head(
         facts += f" · the {len(lanes)} of {len(analysis.tracks)} people who are seen longest"
     left = _LEFT / _WIDTH
     write = partial(figure.text, parse_math=False, va="top")
-    write(left, 1 - 0.14 / height, printable(Path(info.path).name), fontsize=12, weight="bold")
+    write(left, 1 - 0.14 / height, printable(media_name(info.path)), fontsize=12, weight="bold")
     write(left, 1 - 0.38 / height, facts, fontsize=8.5, color=_MUTED)
     handles = [Patch(fc=emotion_hex(name), ec=_FAINT, lw=0.4, label=name) for name in analysis.labels]
     if any(not lane.track.seen.all() for lane in lanes):

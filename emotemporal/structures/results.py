@@ -11,6 +11,7 @@ import numpy as np
 from emotemporal.structures.checks import require, require_array
 from emotemporal.structures.faces import Track, TrackStatus
 from emotemporal.structures.media import VideoInfo
+from emotemporal.text import redacted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,7 +177,7 @@ class VideoAnalysis:
         return {
             "schema_version": SCHEMA_VERSION,
             "video": {
-                "path": info.path,
+                "path": redacted(info.path),
                 "width": info.width,
                 "height": info.height,
                 "num_frames": len(self.frame_index),
