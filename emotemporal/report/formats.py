@@ -43,15 +43,19 @@ _EAF_SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 
 
 def write_parquet(analysis: VideoAnalysis, path: str | Path) -> None:
-    """Write `VideoAnalysis.to_dataframe` as it is, with its types.
+    """Write `VideoAnalysis.to_dataframe` as it is, with its types, and in its metadata what made it.
 
     Raises:
         OutputError: the file cannot be written.
         UsageError: pyarrow is not installed.
     """
     require_packages("parquet")
+    from pyarrow import Table, parquet
+
+    table = Table.from_pandas(analysis.to_dataframe(), preserve_index=False)
+    made_by = {**table.schema.metadata, "emotemporal": analysis.provenance_line()}
     with replacing(path) as temporary:
-        analysis.to_dataframe().to_parquet(temporary, engine="pyarrow", index=False)
+        parquet.write_table(table.replace_schema_metadata(made_by), temporary)
 
 
 def write_segments_csv(analysis: VideoAnalysis, path: str | Path) -> None:
@@ -101,6 +105,7 @@ def write_statistics_json(
         "max_lag_seconds": max_lag_seconds,
         "people": people,
         "pairs": pairs.to_dict("records"),
+        **json.loads(analysis.provenance_line()),
     }
     with open_to_replace(path) as file:
         json.dump(_without_nan(document), file, indent=2, ensure_ascii=False, allow_nan=False)
@@ -130,6 +135,7 @@ def write_elan(analysis: VideoAnalysis, path: str | Path) -> None:
     )
     header = ElementTree.SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
     ElementTree.SubElement(header, "MEDIA_DESCRIPTOR", _elan_media(analysis.info.path, Path(path)))
+    ElementTree.SubElement(header, "PROPERTY", {"NAME": "emotemporal"}).text = analysis.provenance_line()
     order = ElementTree.SubElement(root, "TIME_ORDER")
     times = sorted({ms for cue in cues for ms in (cue.onset_ms, cue.offset_ms)})
     slots = {ms: f"ts{number}" for number, ms in enumerate(times, 1)}
@@ -191,7 +197,7 @@ def write_webvtt(analysis: VideoAnalysis, path: str | Path) -> None:
     """
     cues = _cues(analysis, write_webvtt)
     with open_to_replace(path) as file:
-        file.write("WEBVTT\n")
+        file.write(f"WEBVTT\n\nNOTE {analysis.provenance_line().replace('-->', '->')}\n")
         for cue in cues:
             emotion = cue.emotion.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
             file.write(f"\n{_clock(cue.onset_ms, '.')} --> {_clock(cue.offset_ms, '.')}\n")
@@ -225,9 +231,9 @@ def write_coco(analysis: VideoAnalysis, path: str | Path) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    info = analysis.info
-    name = PurePath(media_name(info.path))
+    info, name = analysis.info, PurePath(media_name(analysis.info.path))
     about = {"description": printable(name.name), "version": version("emotemporal")}
+    about = {**about, **json.loads(analysis.provenance_line())}
     videos = [{"id": 1, "file_name": name.name, "width": info.width, "height": info.height}]
     categories = [{"id": i, "name": x, "supercategory": "emotion"} for i, x in enumerate(analysis.labels, 1)]
     images = (

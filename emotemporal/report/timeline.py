@@ -111,7 +111,7 @@ def write_timeline(
     with warnings.catch_warnings():
         # A name in a script that the font lacks is shown as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        save_figure(figure, path)
+        save_figure(figure, path, comment=analysis.provenance_line())
 
 
 def plot_timeline(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -190,6 +191,11 @@ class VideoAnalysis:
             "settings": dict(self.settings),
             "warnings": list(self.warnings),
         }
+
+    def provenance_line(self) -> str:
+        """Return what made this, for any file's notes, as a line of JSON: checkpoint, settings, versions."""
+        made_by = {"checkpoint": dict(self.checkpoint), "settings": dict(self.settings)}
+        return json.dumps(made_by, sort_keys=True)
 
     def _clip_document(self, result: ClipResult) -> dict[str, Any]:
         document: dict[str, Any] = {

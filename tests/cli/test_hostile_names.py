@@ -24,7 +24,7 @@ NASTY = {
     "markup": "[red]c[bold] [link=x]y",
     "mathtext": r"$\frac{1}{0}$ ${x",
     "option": "--json",
-    "formula": '=HYPERLINK("http://x","y")',
+    "formula": '=HYPERLINK("x","y")',
     "captions": "x --> y <b>&amp;",
     "quotes": '"it\'s" `touch x` $(touch x); touch x',
     "dots": "...",
