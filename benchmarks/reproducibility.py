@@ -16,54 +16,70 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import torch
 from results import ROOT, write_result
+from scipy.optimize import linear_sum_assignment
+from torchvision.ops import box_iou
 
 from emotemporal import EmotionPipeline
 from emotemporal.structures import VideoAnalysis
 from emotemporal.versions import versions
 from emotemporal.video.reader import VideoReader
 
-_THREADS = (2, 3)
-_KEYS = ["frame_index", "track_id"]
+_THREADS = (2,)
+_MIN_OVERLAP = 0.4
 _BOX = ["x1", "y1", "x2", "y2"]
 
 
 def compare(reference: VideoAnalysis, other: VideoAnalysis) -> dict[str, float]:
-    """Measure how two analyses of one video differ, over the faces that both have.
+    """Measure how two analyses of one video differ.
+
+    Faces are paired on every frame by their boxes, whatever number their person has.
 
     Returns: `identical`, 1 where tables and clip labels are the same to the bit; `faces_shared`, the share of
-        all faces of either that both have, by frame and person; the largest and median difference of the
-        frames' probabilities, of box corners in pixels; the shares of equal frame, smoothed and clip labels.
+        faces that found their like; `same_person`, the share of these whose person has the same number. Over
+        the pairs: the largest and median difference of the frames' probabilities and of box corners in
+        pixels; the shares of equal frame and smoothed labels. `same_clip_labels`: over the people whose
+        number is the same.
     """
-    first, second = (
-        found.to_dataframe().dropna(subset="track_id").set_index(_KEYS) for found in (reference, other)
-    )
-    shared = first.index.intersection(second.index)
-    measured = {
-        "identical": float(
-            first.equals(second) and reference.to_json()["people"] == other.to_json()["people"]
-        ),
-        "faces_shared": len(shared) / max(1, len(first.index.union(second.index))),
-    }
-    a, b = first.loc[shared], second.loc[shared]
+    first, second = (found.to_dataframe().dropna(subset="track_id") for found in (reference, other))
+    people = [found.to_json()["people"] for found in (reference, other)]
+    pairs = _pair(first, second)
+    a, b = first.iloc[pairs[:, 0]].reset_index(), second.iloc[pairs[:, 1]].reset_index()
     columns = [name for name in first.columns if name.startswith("p_")]
-    differences = {
-        "probability": np.abs(a[columns].to_numpy(np.float64) - b[columns].to_numpy(np.float64)).max(1),
-        "box_px": np.abs(a[_BOX].to_numpy(np.float64) - b[_BOX].to_numpy(np.float64)).max(1),
+    measured = {
+        "identical": float(first.equals(second) and people[0] == people[1]),
+        "faces_shared": 2 * len(pairs) / max(1, len(first) + len(second)),
+        "same_person": float((a["track_id"] == b["track_id"]).mean()),
     }
-    for name, values in differences.items():
+    for name, chosen in (("probability", columns), ("box_px", _BOX)):
+        values = np.abs(a[chosen].to_numpy(np.float64) - b[chosen].to_numpy(np.float64)).max(1)
         measured |= {f"{name}_max": float(values.max()), f"{name}_median": float(np.median(values))}
     for name in ("emotion", "smoothed_emotion"):
         measured[f"same_{name}"] = float((a[name] == b[name]).mean())
     clips = [{t.track_id: t.clip for t in found.timelines} for found in (reference, other)]
-    pairs = [
+    told = [
         (clips[0][person][name].emotion, clips[1][person][name].emotion)
         for person in clips[0].keys() & clips[1].keys()
         for name in clips[0][person]
     ]
-    measured["same_clip_labels"] = float(np.mean([one == another for one, another in pairs]))
+    measured["same_clip_labels"] = float(np.mean([one == another for one, another in told]))
     return measured
+
+
+def _pair(first: pd.DataFrame, second: pd.DataFrame) -> np.ndarray:
+    """Return rows of both tables that are the same face, int (K, 2)."""
+    found = []
+    places = [table.groupby("frame_index").indices for table in (first, second)]
+    boxes = [table[_BOX].to_numpy(np.float32) for table in (first, second)]
+    for frame in places[0].keys() & places[1].keys():
+        rows, others = places[0][frame], places[1][frame]
+        overlap = box_iou(torch.from_numpy(boxes[0][rows]), torch.from_numpy(boxes[1][others])).numpy()
+        for i, j in zip(*linear_sum_assignment(-overlap), strict=True):
+            if overlap[i, j] > _MIN_OVERLAP:
+                found.append((rows[i], others[j]))
+    return np.array(sorted(found), dtype=np.int64).reshape(-1, 2)
 
 
 def label(

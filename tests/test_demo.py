@@ -73,9 +73,11 @@ def test_another_backend_says_nearly_the_same(analysis, root, compare):
     exact = EmotionPipeline.load(device="cpu", backend="torch", one_thread=True)
     found = compare(exact.analyze(root / "examples" / "demo.mp4"), analysis)
     assert found["faces_shared"] == 1
-    assert found["box_px_max"] < 2
+    assert found["same_person"] == 1
+    assert found["box_px_median"] < 2
+    assert found["box_px_max"] < 20
     assert found["probability_median"] < 0.005
-    assert found["probability_max"] < 0.1
+    assert found["probability_max"] < 0.2
     assert min(found[f"same_{name}"] for name in ("emotion", "smoothed_emotion", "clip_labels")) > 0.97
 
 
