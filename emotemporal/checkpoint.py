@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -32,11 +33,25 @@ _CAUSAL_HEAD_NAME = "causal_head.safetensors"
 _HEAD = "head."
 # The largest network here has 24 M parameters; a file of this size is something else.
 _MAX_BYTES = 2 * 1024**3
+# Those of the shipped ones have some 10,000.
+_MAX_HEADER = 16 * 1024**2
 
 
 @dataclass(frozen=True)
 class _Header:
     """How a header becomes JSON and comes back."""
+
+    def _check_common(self, temperatures: Mapping[str, float], **positive: float) -> None:
+        for name in ("name", "licence"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} must be a text, found {getattr(self, name)!r}")
+        for name in ("training", "metrics"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise TypeError(f"{name} must hold names and values, found {getattr(self, name)!r}")
+        numbers = {f"temperature of {name}": value for name, value in temperatures.items()} | positive
+        for name, value in numbers.items():
+            if not (isinstance(value, int | float) and 0 < value < math.inf):
+                raise ValueError(f"{name} must be a positive number, found {value!r}")
 
     def to_json(self) -> str:
         return json.dumps({"format_version": FORMAT_VERSION, **asdict(self)})
@@ -89,6 +104,12 @@ class CheckpointHeader(_Header):
     """What was measured on validation data when it was saved."""
 
     def __post_init__(self) -> None:
+        self._check_common(
+            {**self.temperatures, "main": self.temperature, "head": self.head_temperature},
+            dwell_seconds=self.dwell_seconds,
+        )
+        if (self.head is None) == (self.kind != "frame"):
+            raise ValueError(f"a {self.kind} checkpoint with{'out' if self.head is None else ''} a head")
         predicted = tuple(next(iter(self.backbone.label_sets.values())))
         if self.labels != predicted:
             raise ValueError(f"labels {self.labels} are not those of the network, {predicted}")
@@ -135,6 +156,9 @@ class GeometryHeader(_Header):
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """What was measured on people held out."""
     kind: Literal["geometry"] = "geometry"
+
+    def __post_init__(self) -> None:
+        self._check_common(self.temperatures)
 
 
 Header = TypeVar("Header", CheckpointHeader, GeometryHeader)
@@ -222,14 +246,19 @@ def _read(path: Path, header_class: type[Header], kinds: Sequence[str]) -> Check
             text = (file.metadata() or {}).get(_HEADER_KEY)
             if text is None:
                 raise CheckpointError(f"{path}: a safetensors file, but without an emotemporal header")
+            if len(text) > _MAX_HEADER:
+                raise CheckpointError(f"{path}: a header of {len(text)} characters is too long for one")
             kind = json.loads(text)["kind"]
             if kind not in kinds:
                 raise CheckpointError(f"{path}: a {kind} checkpoint, expected a {' or '.join(kinds)} one")
             header = header_class.from_json(text)
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            broken = [name for name, value in arrays.items() if not np.isfinite(value).all()]
+            if broken:
+                raise CheckpointError(f"{path}: {broken[0]} holds numbers that are not finite")
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a checkpoint, or damaged ({error})") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"{path}: the header is not readable ({error})") from error
     return Checkpoint(path, file_sha256(path), header, arrays)
 

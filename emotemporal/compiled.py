@@ -3,7 +3,8 @@
 Turning a PyTorch network into OpenVINO's takes seconds, loading what came of it takes 40 ms. It is kept in
 `$EMOTEMPORAL_CACHE`, else in `emotemporal` under the user's cache folder (`$XDG_CACHE_HOME`, `~/.cache`).
 Files appear whole, carry a checksum, and are made anew when they are damaged or another release of OpenVINO
-reads them; where the folder cannot be written, everything works and only the start is slower.
+reads them; where the folder cannot be written, everything works and only the start is slower. What they hold
+runs: only files of this user that nobody else may write to are read, wherever the folder lies.
 
 Needs the extra `emotemporal[openvino]`.
 """
@@ -14,6 +15,7 @@ import contextlib
 import hashlib
 import io
 import os
+import stat
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -143,7 +145,8 @@ def _cache_path(name: str, identity: str, options: dict[str, Any]) -> Path | Non
     folder = cache_folder()
     if folder is None or not identity:
         return None
-    parts = [_FORMAT_VERSION, version("openvino"), identity, sorted(options.items())]
+    # In a folder that is shared each user has files of their own.
+    parts = [_FORMAT_VERSION, os.geteuid(), version("openvino"), identity, sorted(options.items())]
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
     return folder / f"{name}_{digest}.openvino"
 
@@ -160,9 +163,14 @@ def cache_folder() -> Path | None:
 
 
 def _read(path: Path) -> io.BytesIO | None:
-    """Return what is kept, None where there is nothing or it is damaged."""
+    """Return what is kept, None where there is nothing, it is damaged, or others could have written it."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as stream:
+            # Of the file that was opened, which no other can take the place of.
+            found = os.fstat(stream.fileno())
+            if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                return None
+            content = stream.read()
     except OSError:
         return None
     digest, body = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
@@ -172,6 +180,7 @@ def _read(path: Path) -> io.BytesIO | None:
 def _write(path: Path, stream: io.BytesIO) -> None:
     body = stream.getvalue()
     with contextlib.suppress(OSError, OutputError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with replacing(path) as temporary:
+            temporary.touch(mode=0o600)
             temporary.write_bytes(hashlib.sha256(body).digest() + body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from emotemporal.report.formats import FORMATS
 from emotemporal.report.page import write_report_page
 from emotemporal.report.tables import write_frames_csv, write_json
 from emotemporal.structures import VideoAnalysis
+from emotemporal.text import one_line, redacted
 
 if TYPE_CHECKING:
     from emotemporal.geometry import GeometryReader
@@ -89,8 +91,8 @@ class Labeller:
             failure = str(error)
         except Exception as error:
             # A fault of ours in one video must not take the others' results with it.
-            traceback.print_exc()
-            failure = f"{job.video}: internal error ({error}); please report it"
+            print(redacted(traceback.format_exc()), file=sys.stderr)
+            failure = one_line(f"{job.video}: internal error ({error}); please report it")
         return Outcome(job, failure=failure, licences=tuple(self._licences))
 
     def _label(self, job: Job, on_progress: Progress) -> Outcome:
