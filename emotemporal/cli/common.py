@@ -7,11 +7,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import wraps
-from typing import Any, TypeVar
-
-from jsonargparse import ArgumentParser
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from emotemporal.errors import OUT_OF_MEMORY, EmotemporalError, UsageError, is_out_of_memory
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
 T = TypeVar("T")
 
@@ -20,8 +21,11 @@ EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 _OF_DISKS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
-def make_parser(command: str, description: str) -> ArgumentParser:
+def make_parser(command: str, description: str) -> "ArgumentParser":
     """Return a command's parser; flags must be spelt out, so that new ones break no script."""
+    # `doctor` must answer where it cannot be imported.
+    from jsonargparse import ArgumentParser
+
     return ArgumentParser(prog=f"emotemporal {command}", description=description, allow_abbrev=False)
 
 

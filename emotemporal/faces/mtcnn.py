@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from emotemporal.compiled import compile_network
+from emotemporal.errors import EmotemporalError
 
 Network = Callable[[np.ndarray], tuple[np.ndarray, ...]]
 """Takes uint8 (B, H, W, 3) RGB; gives float32 (B, ...)."""
@@ -54,6 +55,7 @@ def load_cascade(device: str | torch.device = "cpu", *, backend: Literal["torch"
         backend: what runs them.
     Raises:
         UsageError: OpenVINO was asked for and is not installed.
+        EmotemporalError: the weights are missing or damaged.
     """
     if backend == "torch":
         return Cascade(*(_TorchNetwork(name, device) for name in ("PNet", "RNet", "ONet")))
@@ -73,10 +75,18 @@ class _TorchNetwork:
 
 
 def _load(name: str) -> nn.Module:
-    # It imports torchvision, which takes seconds: only where its networks are built.
-    from facenet_pytorch.models import mtcnn
+    try:
+        # It imports torchvision, which takes seconds: only where its networks are built.
+        from facenet_pytorch.models import mtcnn
 
-    return _FromPixels(getattr(mtcnn, name)().eval().requires_grad_(False))
+        return _FromPixels(getattr(mtcnn, name)().eval().requires_grad_(False))
+    except Exception as error:
+        # Without a detector there is no video without faces, but a broken installation.
+        reason = str(error).partition("\n")[0]
+        raise EmotemporalError(
+            f"face detector: {name} of facenet-pytorch does not load ({reason}); "
+            "run: pip install --force-reinstall facenet-pytorch==2.5.3"
+        ) from error
 
 
 def _compile(name: str, side_px: int | None) -> Network:
