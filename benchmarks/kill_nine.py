@@ -36,7 +36,7 @@ from emotemporal.datasets.crops import CropStore
 ROOT = Path(__file__).resolve().parent.parent
 _MARK = "EMOTEMPORAL_KILL_NINE"
 """Environment variable by which all processes of a run are known."""
-_END_SECONDS = 20.0
+_END_SECONDS = 60.0
 """After which what is left of a killed run counts as an orphan."""
 _RUN_SECONDS = 300.0
 _FIRST_FRAMES = (0, 63, 75, 160, 246)
