@@ -214,7 +214,7 @@ def test_a_dead_process_is_a_failure_of_its_video(run, folder, tmp_path, monkeyp
     assert code == 1
     assert any(line.startswith("error: in/a.png: the process for it was killed") for line in errors)
     summary = (tmp_path / "out" / "summary.csv").read_text()
-    assert "in/a.png,,,,,,,,in/a.png: the process for it was killed" in summary
+    assert 'in/a.png,,,,,,,,"in/a.png: the process for it was killed, ' in summary
     assert (tmp_path / "out" / "b.json").exists()
 
 
