@@ -45,3 +45,14 @@ class TrainingError(EmotemporalError):
 
 class UsageError(EmotemporalError):
     """The command or call itself is wrong; nothing was started."""
+
+
+OUT_OF_MEMORY = "memory ran out; end other programs, or run with fewer --workers"
+_OF_MEMORY = ("allocate memory", "out of memory", "bad_alloc", "bad allocation")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception, by any library, says that there is no memory left."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in _OF_MEMORY)

@@ -10,7 +10,7 @@ from pathlib import Path
 from emotemporal.datasets.clips import ClipItem
 from emotemporal.datasets.crop_index import IndexRow
 from emotemporal.datasets.crops import CropStore, StoredClip
-from emotemporal.errors import OutputError, VideoError
+from emotemporal.errors import OUT_OF_MEMORY, OutputError, VideoError, is_out_of_memory
 from emotemporal.faces.detector import FaceDetector
 from emotemporal.faces.landmarks import LandmarkPredictor, PointPredictor, predict_rows
 from emotemporal.faces.tracker import FaceTracker
@@ -153,6 +153,8 @@ def _extract_one(
         return str(error)
     except Exception as error:
         # Whatever one video does to a decoder or a network, hours of others shall not be lost to it.
+        if is_out_of_memory(error):
+            return one_line(f"{item.path}: {OUT_OF_MEMORY}")
         return one_line(f"{item.path}: {type(error).__name__}: {' '.join(str(error).split())}")
     return ""
 

@@ -31,6 +31,7 @@ FLOORS = {
     "geometry": 4,
     "batch": 4,
     "training": 4,
+    "doctor": 4,
     "cli": 5,
     "__init__": 6,
 }

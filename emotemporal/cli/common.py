@@ -1,25 +1,32 @@
 """What all commands share: settings from files and flags, and errors as one line."""
 
+import errno
 import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from jsonargparse import ArgumentParser
-
-from emotemporal.errors import EmotemporalError, UsageError
+from emotemporal.errors import OUT_OF_MEMORY, EmotemporalError, UsageError, is_out_of_memory
 from emotemporal.text import one_line, printable
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
 T = TypeVar("T")
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+# A disk that is full or gone, or that must not be written to.
+_OF_DISKS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
-def make_parser(command: str, description: str) -> ArgumentParser:
+def make_parser(command: str, description: str) -> "ArgumentParser":
     """Return a command's parser; flags must be spelt out, so that new ones break no script."""
+    # `doctor` must answer where it cannot be imported.
+    from jsonargparse import ArgumentParser
+
     return ArgumentParser(prog=f"emotemporal {command}", description=description, allow_abbrev=False)
 
 
@@ -58,12 +65,16 @@ def guarded(main: Callable[..., int]) -> Callable[..., int]:
 
     @wraps(main)
     def run(argv: Sequence[str] | None = None) -> int:
+        _open_missing_streams()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 # A terminal that lacks a sign shows another; that is no reason to stop.
                 stream.reconfigure(errors="replace")
         try:
-            return main(argv)
+            code = main(argv)
+            # Here, since what it says when Python ends is no one line.
+            sys.stdout.flush()
+            return code
         except UsageError as error:
             tell(f"error: {error}")
             return EXIT_USAGE
@@ -74,11 +85,41 @@ def guarded(main: Callable[..., int]) -> Callable[..., int]:
             print("interrupted", file=sys.stderr)
             return EXIT_INTERRUPTED
         except BrokenPipeError:
-            # Whoever read our output has gone; Python would complain once more when it closes stdout.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()
+            return EXIT_FAILED
+        except (OSError, RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                print(f"error: {OUT_OF_MEMORY}", file=sys.stderr)
+            elif isinstance(error, OSError) and error.errno in _OF_DISKS:
+                place = error.filename or "the output"
+                print(f"error: cannot write {place}: {error.strerror}", file=sys.stderr)
+                _discard_output()
+            else:
+                raise
             return EXIT_FAILED
 
     return run
+
+
+def _open_missing_streams() -> None:
+    """Give a process that was started without standard streams some that lead nowhere.
+
+    Else the next file or pipe that is opened gets their numbers, and whatever is printed.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+" if name == "stdin" else "w"))  # noqa: SIM115
+
+
+def _discard_output() -> None:
+    """Lead stdout nowhere: nobody reads it any more, and Python would complain again when it closes it."""
+    with suppress(OSError, ValueError):  # a stand-in may have no file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 @contextmanager

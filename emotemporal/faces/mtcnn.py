@@ -44,6 +44,7 @@ def load_cascade(device: str | torch.device = "cpu", *, backend: Literal["torch"
         backend: what runs them.
     Raises:
         UsageError: OpenVINO was asked for and is not installed.
+        EmotemporalError: the weights are missing or damaged.
     """
     if backend == "torch":
         from emotemporal.faces.mtcnn_torch import TorchNetwork

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from emotemporal.errors import EmotemporalError
+
 
 class _FromPixels(nn.Module):
     """A network that takes pixels as they are, uint8 (B, H, W, 3)."""
@@ -34,8 +36,20 @@ class TorchNetwork:
 
 
 def load_network(name: str) -> nn.Module:
-    """Return `PNet`, `RNet` or `ONet` with facenet-pytorch's weights, taking pixels as they are."""
-    # It imports torchvision, which takes seconds: only where its networks are built.
-    from facenet_pytorch.models import mtcnn
+    """Return `PNet`, `RNet` or `ONet` with facenet-pytorch's weights, taking pixels as they are.
 
-    return _FromPixels(getattr(mtcnn, name)().eval().requires_grad_(False))
+    Raises:
+        EmotemporalError: the weights are missing or damaged.
+    """
+    try:
+        # It imports torchvision, which takes seconds: only where its networks are built.
+        from facenet_pytorch.models import mtcnn
+
+        return _FromPixels(getattr(mtcnn, name)().eval().requires_grad_(False))
+    except Exception as error:
+        # Without a detector there is no video without faces, but a broken installation.
+        reason = str(error).partition("\n")[0]
+        raise EmotemporalError(
+            f"face detector: {name} of facenet-pytorch does not load ({reason}); "
+            "run: pip install --force-reinstall facenet-pytorch==2.5.3"
+        ) from error

@@ -121,13 +121,14 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
                 header = _header(config, spec, logits, validation, trainer.epoch, metrics)
                 tensors = {f"backbone.{k}": v for k, v in trainer.average.state_dict().items()}
                 save_checkpoint(best_path, header, tensors)
+            line = folder.log_epoch(trainer.epoch, metrics)
             folder.save_state(trainer.state())
             title = f"PublicTest after epoch {trainer.epoch}: accuracy {metrics['accuracy']:.1%}"
             picture = render_figure(
                 plot_confusion(confusion, LABEL_SETS[config.label_set], title=title), dpi=_PICTURE_DPI
             )
             folder.log_picture("confusion", picture, trainer.epoch)
-            on_line(folder.log_epoch(trainer.epoch, metrics))
+            on_line(line)
         fabric.barrier()
     if folder is not None:
         folder.close()
