@@ -216,6 +216,7 @@ class EmotionPipeline:
         *,
         smooth: Smoothing = "hmm",
         frame_labels: FrameLabels = "network",
+        min_confidence: float = 0.0,
         on_progress: Progress = _silent,
         on_faces: Callable[[FaceRows], None] = _unseen,
     ) -> VideoAnalysis:
@@ -229,14 +230,18 @@ class EmotionPipeline:
             smooth: how frame labels are smoothed.
             frame_labels: what is smoothed: what the frame network says of each frame, or what the temporal
                 head made of it. On people it has not seen the head helps clips, not frames.
+            min_confidence: labels of clips and smoothed labels of frames whose probability is lower are
+                `uncertain`; all probabilities stay as they are.
             on_progress: called as the video is gone through.
             on_faces: called with the faces of consecutive frames while their pictures are in memory.
         Raises:
-            UsageError: the head's labels were asked for, and there is none.
+            UsageError: the head's labels were asked for, and there is none; or the confidence is none.
             VideoError: the file cannot be read.
         """
         if frame_labels == "head" and self.classifier.head is None:
             raise UsageError(f"frame labels of the head: {self.checkpoint.path} has none, use network")
+        if not 0 <= min_confidence <= 1:
+            raise UsageError(f"min_confidence must be from 0 to 1, found {min_confidence}")
         header = self.checkpoint.header
         tracker = FaceTracker(self.detector)
         evidence, landmarks = PerPerson(), PerPerson()
@@ -290,6 +295,7 @@ class EmotionPipeline:
                 "label_set": self.label_set,
                 "smooth": smooth,
                 "frame_labels": frame_labels,
+                "min_confidence": min_confidence,
                 "decoder": decoder,
                 "device": self.device.type,
                 "backend": self.backend,

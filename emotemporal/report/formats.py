@@ -96,7 +96,7 @@ def write_statistics_json(
         )
     document = {
         "video": analysis.info.path,
-        "labels": list(analysis.labels),
+        "labels": list(analysis.told_labels),
         "max_lag_seconds": max_lag_seconds,
         "people": people,
         "pairs": pairs.to_dict("records"),
@@ -228,7 +228,9 @@ def write_coco(analysis: VideoAnalysis, path: str | Path) -> None:
     name = Path(info.path)
     about = {"description": printable(name.name), "version": version("emotemporal")}
     videos = [{"id": 1, "file_name": name.name, "width": info.width, "height": info.height}]
-    categories = [{"id": i, "name": x, "supercategory": "emotion"} for i, x in enumerate(analysis.labels, 1)]
+    categories = [
+        {"id": i, "name": x, "supercategory": "emotion"} for i, x in enumerate(analysis.told_labels, 1)
+    ]
     images = (
         {
             "id": int(index) + 1,
@@ -350,7 +352,7 @@ def _elan_media(video: Path, file: Path) -> dict[str, str]:
 
 def _coco_boxes(analysis: VideoAnalysis) -> Iterator[dict[str, Any]]:
     info = analysis.info
-    category = {name: place for place, name in enumerate(analysis.labels, 1)}
+    category = {name: place for place, name in enumerate(analysis.told_labels, 1)}
     table = analysis.to_dataframe().dropna(subset="track_id")
     corners = table[["x1", "y1", "x2", "y2"]].to_numpy(np.float64)
     corners = corners.clip(0, [info.width, info.height] * 2).round(2)

@@ -12,6 +12,7 @@ COLUMNS: tuple[str, ...] = (
     "person",
     "label",
     "confidence",
+    "aggregations_agree",
     "share_seen",
     "first_seconds",
     "last_seconds",
@@ -40,7 +41,7 @@ def write_summary_csv(path: str | Path, results: Sequence[tuple[str, Mapping[str
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for video, document, error in results:
-            for cells in [[""] * 7] if document is None else _rows(document):
+            for cells in [[""] * 8] if document is None else _rows(document):
                 writer.writerow([_as_text(video), *cells[:-1], _as_text(cells[-1]), _as_text(error)])
 
 
@@ -52,10 +53,11 @@ def _rows(document: Mapping[str, Any]) -> list[list[str]]:
     for person in document["people"]:
         result = person["clip"][aggregate]
         row = [str(person["track_id"]), result["emotion"], f"{result['confidence']:.6f}"]
+        row += ["yes" if person["aggregations_agree"] else "no"]
         row += [f"{person['num_frames_seen'] / num_frames:.4f}"]
         row += [f"{person[name]:.6f}" for name in ("first_seconds", "last_seconds")]
         rows.append([*row, warnings])
-    return rows or [[""] * 6 + [warnings]]
+    return rows or [[""] * 7 + [warnings]]
 
 
 def _as_text(cell: str) -> str:
