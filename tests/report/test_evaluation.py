@@ -33,8 +33,10 @@ def document():
         "sum": measures(0.75),
         "vote": measures(0.625, ece=None),
         "coverage": {
-            "sum": [{"min_confidence": 0.5, "coverage": 0.25, "num_kept": 2, "accuracy": 0.5}]
-            + [{"min_confidence": 0.9, "coverage": 0.0, "num_kept": 0, "accuracy": None}]
+            "sum": [
+                {"min_confidence": 0.5, "coverage": 0.25, "num_kept": 2, "accuracy": 0.5},
+                {"min_confidence": 0.9, "coverage": 0.0, "num_kept": 0, "accuracy": None},
+            ]
         },
     }
 
