@@ -1,6 +1,5 @@
 """The estimator: scikit-learn's conventions, on crops of patterns that a tiny network can tell apart."""
 
-import shutil
 from pathlib import Path
 
 import av
@@ -165,11 +164,11 @@ def test_a_file_that_is_no_video_is_named(estimator, videos, tmp_path):
 
 @pytest.mark.needs_weights
 def test_real_videos_from_nothing(root, tmp_path):
-    """Short cuts of the demo clip, with the shipped frame network; what is learnt is who is in view."""
+    """Short cuts of the demo clip, with the shipped frame network."""
     with av.open(str(root / "examples" / "demo.mp4")) as container:
-        frames = [f.to_ndarray(format="rgb24") for _, f in zip(range(72), container.decode(video=0))]  # noqa: B905
+        frames = [f.to_ndarray(format="rgb24") for _, f in zip(range(30), container.decode(video=0))]  # noqa: B905
     paths = []
-    for i, first in enumerate((0, 12, 24, 36)):
+    for i, first in enumerate((0, 12)):
         paths.append(tmp_path / f"{i}.mp4")
         with av.open(str(paths[-1]), "w") as container:
             stream = container.add_stream("libx264", rate=25)
@@ -178,13 +177,10 @@ def test_real_videos_from_nothing(root, tmp_path):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             container.mux(stream.encode())
     classifier = ClipClassifier(epochs=5, store=tmp_path / "store", device="cpu")
-    classifier.fit(paths, ["happy", "sad"] * 2)
-    found = classifier.predict(paths)
-    assert set(found) <= {"happy", "sad"}
-    # The store has them: nothing is decoded again, and all is there without the videos' content.
-    assert (tmp_path / "store" / "index.csv").read_text().count(".mp4") == 4
+    classifier.fit(paths, ["happy", "sad"])
+    assert set(classifier.predict(paths)) <= {"happy", "sad"}
+    # The store has them, so that nothing was decoded again.
+    assert (tmp_path / "store" / "index.csv").read_text().count(".mp4") == 2
     classifier.save(tmp_path / "own.safetensors")
     analysis = EmotionPipeline.load(tmp_path / "own.safetensors", "cpu").analyze(paths[0])
     assert analysis.timelines[0].clip["head"].emotion in FER7
-    shutil.rmtree(tmp_path / "store")
-    np.testing.assert_array_equal(classifier.set_params(store=None).predict(paths), found)
