@@ -1,6 +1,6 @@
 """How many clips of Java-SED keep a label at a least confidence, and how many of these labels are right.
 
-python benchmarks/clip_coverage.py runs/java_sed_0 runs/java_sed_1 runs/java_sed_2
+python benchmarks/clip_coverage.py runs/java_sed_0 runs/java_sed_1
 
 Run folders of `tools/train_clip.py --config configs/clip_java_sed.yaml --run.seed N`, which hold what heads
 said of actors they had not seen, calibrated on the other actors. Figures are over all seeds together.

@@ -276,6 +276,7 @@ def _draw_lane(axes: Axes, lane: _Lane, analysis: VideoAnalysis, span: tuple[flo
                 fontsize=7.5,
                 color=text_hex(name),
                 parse_math=False,
+                bbox={"fc": emotion_hex(name), "lw": 0, "pad": 1},
                 zorder=3,
             )
     for onset, offset in _unseen(lane):
