@@ -164,6 +164,10 @@ class EmotionPipeline:
     ) -> VideoAnalysis:
         """Label every person in a video, for every frame and for the clip.
 
+            analysis = pipeline.analyze("video.mp4", min_confidence=0.4)
+            for track, timeline in zip(analysis.tracks, analysis.timelines):
+                print(track.track_id, timeline.clip["sum"].label(analysis.min_confidence))
+
         Memory does not grow with the length of the video but for what is returned, about a kilobyte for
         each face and frame.
 
