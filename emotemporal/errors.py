@@ -4,9 +4,19 @@ The message of each is a single line that says what failed, what was found and w
 the command line prints it as it stands, without a traceback.
 """
 
+from emotemporal.text import one_line
+
 
 class EmotemporalError(Exception):
-    """Base of all errors this package raises on purpose."""
+    """Base of all errors this package raises on purpose.
+
+    Args:
+        message: of which names with line breaks or a terminal's commands make one plain line all the same,
+            without the passwords of addresses.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class InputError(EmotemporalError):

@@ -28,6 +28,7 @@ from emotemporal.labelling.aggregation import AGGREGATIONS
 from emotemporal.labels import canonical_emotion, counts_as
 from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.models.specs import HeadSpec
+from emotemporal.models.torch_runners import TorchHead
 from emotemporal.networks import build_classifier
 from emotemporal.runtime import choose_backend, choose_device
 from emotemporal.structures import CropGeometry
@@ -127,7 +128,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         device = choose_device(self.device)
         classifier = build_classifier(frame, device=device)
         classes, positions = _places(labels, classifier.labels)
-        config = self._config(device.type, len(paths), has_groups=groups is not None)
+        config = self._config(device, len(paths), has_groups=groups is not None)
         fabric = make_fabric(config.run)
         people = [""] * len(paths) if groups is None else [str(group) for group in groups]
         items = [
@@ -154,15 +155,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
         self._header = header
         self.classes_ = np.array(classes)
         self._positions = [positions[name] for name in classes]
-        self.classifier_ = EmotionClassifier(
-            classifier.backbone,
-            labels=classifier.labels,
-            temperature=classifier.temperature,
-            head=head,
-            head_temperature=temperature,
-            device=device,
-            checkpoint_sha256=frame.sha256,
-        )
+        self.classifier_ = classifier.with_head(TorchHead(head, device=device, temperature=temperature))
         return self
 
     def predict(self, paths: Sequence[str | Path]) -> np.ndarray:
@@ -240,7 +233,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
     ) -> list[ClipSequence]:
         """Return videos as the frame network sees their most prominent person, an unknown label as 0."""
         wanted = {item.clip_id: item for item in items}
-        device = classifier.device
+        device = choose_device(self.device)
         backend = choose_backend("auto", device)
         provenance = {"detector": "mtcnn", "backend": backend, "emotemporal": versions()["emotemporal"]}
         with tempfile.TemporaryDirectory() if self.store is None else nullcontext(self.store) as folder:
@@ -248,7 +241,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):
             found = extract_faces(
                 list((_items_of(store) | wanted).values()),
                 store,
-                partial(MtcnnDetector, device=device.type, backend=backend),
+                partial(MtcnnDetector, device=device, backend=backend),
                 workers=self.workers,
             )
             failed = next((reason for name, reason in found.failures.items() if name in wanted), None)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from emotemporal.checkpoint import Checkpoint, default_checkpoint, load_checkpoint
 from emotemporal.errors import CheckpointError, UsageError
@@ -27,6 +26,7 @@ from emotemporal.report.overlay_video import Progress
 from emotemporal.report.overlay_video import write_overlay as write_overlay
 from emotemporal.runtime import (
     BackendChoice,
+    Device,
     InOrder,
     choose_backend,
     choose_device,
@@ -85,7 +85,7 @@ class EmotionPipeline:
         self,
         checkpoint: Checkpoint,
         *,
-        device: torch.device | str = "cpu",
+        device: Device = "cpu",
         detector: FaceDetector | None = None,
         labels: str | None = None,
         backend: BackendChoice = "auto",
@@ -94,7 +94,7 @@ class EmotionPipeline:
         source, self.label_map = choose_labels(checkpoint, labels)
         self.checkpoint = checkpoint
         self.label_set = labels or source
-        self.device = torch.device(device)
+        self.device = device
         # A network that sees landmarks runs under PyTorch alone.
         wanted = "torch" if backend == "auto" and checkpoint.header.backbone.landmarks else backend
         self.backend = choose_backend(wanted, self.device)
@@ -327,7 +327,7 @@ class EmotionPipeline:
                 "frame_labels": frame_labels,
                 "min_confidence": min_confidence,
                 "decoder": decoder,
-                "device": self.device.type,
+                "device": self.device,
                 "backend": self.backend,
                 "dwell_seconds": header.dwell_seconds,
                 "versions": versions(),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 FLOORS = {
+    "text": 0,
     "errors": 0,
     "files": 0,
     "labels": 0,
@@ -20,6 +21,7 @@ FLOORS = {
     "datasets": 2,
     "report": 2,
     "checkpoint": 3,
+    "weights": 3,
     "networks": 3,
     "export": 4,
     "runtime": 4,

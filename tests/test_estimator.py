@@ -50,7 +50,7 @@ def videos(tmp_path_factory) -> tuple[list[Path], Path]:
     """Twelve videos whose crops a store holds already, a thirteenth without a face, and the store."""
     rng = np.random.default_rng(0)
     folder = tmp_path_factory.mktemp("videos")
-    provenance = {"detector": "mtcnn", "backend": choose_backend("auto", torch.device("cpu"))}
+    provenance = {"detector": "mtcnn", "backend": choose_backend("auto", "cpu")}
     provenance["emotemporal"] = versions()["emotemporal"]
     store = CropStore.create(folder / "store", CropGeometry(), provenance)
     paths = []

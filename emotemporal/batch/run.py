@@ -11,6 +11,7 @@ from pathlib import Path
 from emotemporal.batch.jobs import Job, Outcome, Request
 from emotemporal.batch.journal import Journal
 from emotemporal.files import remove_abandoned
+from emotemporal.text import one_line
 from emotemporal.video.child import prepare_child
 from emotemporal.workers import Death, ShareReport, available_cores, run_in_processes
 
@@ -85,7 +86,9 @@ def _label(
     if workers > 1:
         with closing(run_in_processes(jobs, make_handler, workers=workers, on_share=on_share)) as outcomes:
             for job, found in outcomes:
-                yield Outcome(job, failure=f"{job.video}: {found}") if isinstance(found, Death) else found
+                if isinstance(found, Death):
+                    found = Outcome(job, failure=one_line(f"{job.video}: {found}"))
+                yield found
     elif jobs:
         label = make_handler()
         for job in jobs:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from jsonargparse import ArgumentParser
 
 from emotemporal.errors import EmotemporalError, UsageError
+from emotemporal.text import one_line, printable
 
 T = TypeVar("T")
 
@@ -47,6 +48,11 @@ def _with_underscores(word: str) -> str:
     return name[:2] + name[2:].replace("-", "_") + equals + value if word.startswith("--") else word
 
 
+def tell(line: str) -> None:
+    """Print a line to stderr: one, whatever names are in it, and without passwords."""
+    print(one_line(line), file=sys.stderr)
+
+
 def guarded(main: Callable[..., int]) -> Callable[..., int]:
     """Turn this package's errors into one line on stderr and the right exit code."""
 
@@ -59,10 +65,10 @@ def guarded(main: Callable[..., int]) -> Callable[..., int]:
         try:
             return main(argv)
         except UsageError as error:
-            print(f"error: {error}", file=sys.stderr)
+            tell(f"error: {error}")
             return EXIT_USAGE
         except EmotemporalError as error:
-            print(f"error: {error}", file=sys.stderr)
+            tell(f"error: {error}")
             return EXIT_FAILED
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
@@ -96,7 +102,7 @@ def progress_bar(name: str, *, quiet: bool = False) -> Iterator[Callable[[str, f
 
         def on_progress(stage: str, done: float, total: int | None) -> None:
             if stage not in tasks:
-                tasks[stage] = progress.add_task(f"{escape(name)} {stage}".strip(), total=total)
+                tasks[stage] = progress.add_task(f"{escape(printable(name))} {stage}".strip(), total=total)
             progress.update(tasks[stage], completed=done, total=total)
 
         yield on_progress

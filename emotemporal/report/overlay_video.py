@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from emotemporal.report.canvas import RgbCanvas, YuvCanvas
 from emotemporal.report.overlay import OverlayRenderer
@@ -43,10 +44,10 @@ def write_overlay(analysis: VideoAnalysis, path: str | Path, *, on_progress: Pro
     with VideoReader(info.path) as reader:
         if info.is_still:
             batch = next(iter(reader))
-            write_picture(path, renderer.draw(batch.data[0], 0))
+            write_picture(path, renderer.draw(batch.data[0], 0), comment=analysis.provenance_line())
             return []
         done = 0
-        with VideoWriter(path, width=info.width, height=info.height, source=info.path) as writer:
+        with VideoWriter(path, **_frame_of(analysis)) as writer:
             for batch in reader:
                 for frame, index, seconds in zip(
                     batch.data, batch.frame_index, batch.pts_seconds, strict=True
@@ -56,6 +57,13 @@ def write_overlay(analysis: VideoAnalysis, path: str | Path, *, on_progress: Pro
                 done += len(batch)
                 on_progress("overlay", done, len(analysis.frame_index))
         return list(writer.warnings)
+
+
+def _frame_of(analysis: VideoAnalysis) -> dict[str, Any]:
+    """Return what an overlay has of its video, and the note on what made it."""
+    info = analysis.info
+    size = {"width": info.width, "height": info.height}
+    return {**size, "source": info.path, "comment": analysis.provenance_line()}
 
 
 def _write_on_planes(analysis: VideoAnalysis, path: str | Path, on_progress: Progress) -> list[str]:
@@ -69,7 +77,7 @@ def _write_on_planes(analysis: VideoAnalysis, path: str | Path, on_progress: Pro
     frames = plain_frames(info, analysis.pts_seconds)
     first, colours = next(frames)
     total = len(analysis.frame_index)
-    with VideoWriter(path, width=info.width, height=info.height, source=info.path, colours=colours) as writer:
+    with VideoWriter(path, **_frame_of(analysis), colours=colours) as writer:
         everything = chain([(first, colours)], frames)
         for index, ((frame, _), seconds) in enumerate(zip(everything, analysis.pts_seconds, strict=True)):
             renderer.draw_on(partial(YuvCanvas, frame, colours), index)

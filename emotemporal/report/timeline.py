@@ -30,8 +30,9 @@ from emotemporal.labelling.statistics import frame_ends
 from emotemporal.labels import UNCERTAIN
 from emotemporal.report.palette import INK, emotion_hatch, emotion_hex, text_hex
 from emotemporal.report.plots import save_figure
-from emotemporal.report.tables import clock, duration, printable
+from emotemporal.report.tables import clock, duration
 from emotemporal.structures import EmotionTimeline, FrameBatch, Track, VideoAnalysis
+from emotemporal.text import media_name, printable
 from emotemporal.video.reader import VideoReader
 
 _INK = (INK[0] / 255, INK[1] / 255, INK[2] / 255)
@@ -112,7 +113,7 @@ def write_timeline(
     with warnings.catch_warnings():
         # A name in a script that the font lacks is shown as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        save_figure(figure, path)
+        save_figure(figure, path, comment=analysis.provenance_line())
 
 
 def plot_timeline(
@@ -257,13 +258,9 @@ def _draw_lane(axes: Axes, lane: _Lane, analysis: VideoAnalysis, span: tuple[flo
         )
     for segment in lane.segments:
         name = analysis.told_labels[segment.label]
-        where = (segment.onset_seconds, _BAND[0])
-        size = (segment.duration_seconds, _BAND[1] - _BAND[0])
-        axes.add_patch(
-            Rectangle(
-                where, *size, fc=emotion_hex(name), ec="white", lw=0.6, zorder=2, hatch=emotion_hatch(name)
-            )
-        )
+        where, size = (segment.onset_seconds, _BAND[0]), (segment.duration_seconds, _BAND[1])
+        fill: dict[str, Any] = {"fc": emotion_hex(name), "hatch": emotion_hatch(name)}
+        axes.add_patch(Rectangle(where, *size, ec="white", lw=0.6, zorder=2, **fill))
         inches = segment.duration_seconds / (span[1] - span[0]) * (_WIDTH - _LEFT - _RIGHT)
         if inches > 0.075 * len(name) + 0.08:
             middle = (segment.onset_seconds + segment.offset_seconds) / 2
@@ -375,7 +372,7 @@ def _head(
         facts += f" · the {len(lanes)} of {len(analysis.tracks)} people who are seen longest"
     left = _LEFT / _WIDTH
     write = partial(figure.text, parse_math=False, va="top")
-    write(left, 1 - 0.14 / height, printable(Path(info.path).name), fontsize=12, weight="bold")
+    write(left, 1 - 0.14 / height, printable(media_name(info.path)), fontsize=12, weight="bold")
     write(left, 1 - 0.38 / height, facts, fontsize=8.5, color=_MUTED)
     handles: list[Artist] = [
         Patch(fc=emotion_hex(x), ec=_FAINT, lw=0.4, hatch=emotion_hatch(x), label=x)

@@ -27,17 +27,17 @@ from emotemporal.errors import DataError, UsageError
 from emotemporal.labelling.calibration import fit_temperature
 from emotemporal.labels import FER7, FERPLUS8, LABEL_SETS, LabelMap
 from emotemporal.models.backbone import build_backbone, normalise_crops
-from emotemporal.models.classifier import run_backbone
 from emotemporal.models.mixed import landmark_vector
 from emotemporal.models.network import FrameNetwork
 from emotemporal.models.specs import BackboneSpec
-from emotemporal.networks import build_classifier
+from emotemporal.models.torch_runners import run_backbone
 from emotemporal.report.plots import plot_confusion, render_figure
 from emotemporal.training.augmentation import augment_faces, augment_faces_with_landmarks, mix_pairs
 from emotemporal.training.config import FrameConfig
 from emotemporal.training.distillation import teacher_probs
 from emotemporal.training.engine import RunFolder, Trainer, make_fabric, settings_of
 from emotemporal.training.metrics import classification_metrics
+from emotemporal.weights import load_frame_network
 
 # A picture of some 550 px a side, 40 kB an epoch.
 _PICTURE_DPI = 80
@@ -157,7 +157,7 @@ def _initial_network(config: FrameConfig, spec: BackboneSpec) -> FrameNetwork:
     found = checkpoint.header.backbone
     if replace(found, dropout=spec.dropout) != spec:
         raise UsageError(f"initial {config.initial}: its dimensions {found} are not those asked for, {spec}")
-    return build_classifier(checkpoint).backbone
+    return load_frame_network(checkpoint)
 
 
 def _targets(
