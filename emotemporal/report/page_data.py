@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,8 @@ def _segments(analysis: VideoAnalysis) -> bytes:
     Of a row: emotion, frames, mean and peak of its probability, the peak's frame within the video. When a
     segment begins and ends follows from the frames.
     """
+    # The page tells what is most probable, and how probable, be it certain or not.
+    analysis = replace(analysis, settings={**analysis.settings, "min_confidence": 0.0})
     place = {name: index for index, name in enumerate(analysis.labels)}
     people: dict[int, list[list[float]]] = {int(track.track_id): [] for track in analysis.tracks}
     for row in segments_table(analysis).itertuples():
