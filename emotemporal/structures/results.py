@@ -71,10 +71,14 @@ class GeometryResult:
         """Probability of `emotion`."""
         return float(self.probs.max())
 
+    def label(self, min_confidence: float) -> str:
+        """Return the emotion, `uncertain` where its confidence is lower."""
+        return UNCERTAIN if self.confidence < min_confidence else self.emotion
+
     def to_json(self, min_confidence: float = 0.0) -> dict[str, Any]:
         best = {"best_emotion": self.emotion} if min_confidence > 0 else {}
         return {
-            "emotion": UNCERTAIN if self.confidence < min_confidence else self.emotion,
+            "emotion": self.label(min_confidence),
             **best,
             "probs": {name: float(p) for name, p in zip(self.labels, self.probs, strict=True)},
             "labels": list(self.labels),
