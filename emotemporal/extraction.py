@@ -14,7 +14,7 @@ from emotemporal.errors import OUT_OF_MEMORY, OutputError, VideoError, is_out_of
 from emotemporal.faces.detector import FaceDetector
 from emotemporal.faces.landmarks import LandmarkPredictor, PointPredictor, predict_rows
 from emotemporal.faces.tracker import FaceTracker
-from emotemporal.files import replacing
+from emotemporal.files import FolderHold, replacing
 from emotemporal.pipeline import PerPerson, iter_face_crops
 from emotemporal.runtime import one_torch_thread
 from emotemporal.structures import CropGeometry, CropSequence, Track
@@ -114,9 +114,11 @@ def extract_faces(
         on_failure: receives the reason in one line.
     Raises:
         OutputError: the store cannot be written.
-        UsageError: the store keeps landmarks, and what finds them is not installed.
+        UsageError: the store keeps landmarks, and what finds them is not installed; or another process fills
+            the store.
         EmotemporalError: a worker does not start.
     """
+    hold = FolderHold(store.folder)
     store.remove_abandoned()
     missing = [item for item in items if not store.has(item)]
     done = len(items) - len(missing)
@@ -134,6 +136,7 @@ def extract_faces(
     rows = store.write_index([item for item in items if item.clip_id not in failures])
     extraction = Extraction(items, rows, failures)
     _write_table(store, extraction)
+    hold.release()
     return extraction
 
 
