@@ -50,6 +50,7 @@ class Request:
     formats: tuple[str, ...] = ()
     """Names of `report.formats.FORMATS`."""
     plot: bool = False
+    report: bool = False
     geometry: str | None = None
     """File of a geometry checkpoint."""
     baseline: tuple[str, ...] = ()

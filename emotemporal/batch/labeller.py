@@ -14,6 +14,7 @@ from emotemporal.batch.jobs import Job, Outcome, Request, file_stamp
 from emotemporal.errors import CheckpointError, EmotemporalError, OutputError, UsageError
 from emotemporal.pipeline import EmotionPipeline, Progress, write_overlay
 from emotemporal.report.formats import FORMATS
+from emotemporal.report.page import write_report_page
 from emotemporal.report.tables import write_frames_csv, write_json
 from emotemporal.structures import VideoAnalysis
 
@@ -118,6 +119,10 @@ class Labeller:
             warning = f"a picture has no time: {', '.join(left_out)} not written"
             analysis = replace(analysis, warnings=(*analysis.warnings, warning))
             write_json(analysis, f"{base}.json")
+        if request.report:
+            # It tells of all warnings, and plays the overlay where the browser cannot play the video.
+            names.append(f"{base.name}.report.html")
+            write_report_page(analysis, self._output_dir / names[-1])
         outputs = {name: file_stamp(self._output_dir / name) for name in names}
         return Outcome(
             job, analysis.to_json(), source=source, outputs=outputs, licences=tuple(self._licences)

@@ -43,6 +43,11 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--plot", action="store_true", help="write <stem>.timeline.png")
     parser.add_argument(
+        "--report",
+        action="store_true",
+        help="write <stem>.report.html, a page that plays the video with all that was found in it",
+    )
+    parser.add_argument(
         "--output-dir", type=str, default="emotemporal_output", help="where results go (made if missing)"
     )
     parser.add_argument("--checkpoint", type=str, help="weights; the shipped clip checkpoint by default")
