@@ -29,6 +29,7 @@ FLOORS = {
     "geometry": 4,
     "batch": 4,
     "training": 4,
+    "app": 5,
     "cli": 5,
     "__init__": 6,
 }
