@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import pickle
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ def write_results(analysis: VideoAnalysis, video: Video) -> None:
         OutputError: a file cannot be written.
         OSError: so can the analysis itself.
     """
+    analysis = replace(analysis, warnings=_of_name(analysis.warnings, video))
     with (video.folder / _ANALYSIS).open("wb") as file:
         pickle.dump(analysis, file)
     base = video.results / "video"
@@ -82,7 +84,7 @@ def write_video_overlay(task: Task) -> None:
     analysis = load_analysis(video)
     path = overlay_path(video, is_still=analysis.info.is_still)
     found = write_overlay(analysis, path, on_progress=task.on_progress)
-    analysis = replace(analysis, warnings=(*analysis.warnings, *found))
+    analysis = replace(analysis, warnings=(*analysis.warnings, *_of_name(found, video)))
     write_report_page(analysis, video.results / PAGE, title=video.name)
 
 
@@ -129,8 +131,12 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def _with_path(analysis: VideoAnalysis, path: str) -> VideoAnalysis:
-    warnings = tuple(warning.replace(analysis.info.path, path) for warning in analysis.warnings)
-    return replace(analysis, info=replace(analysis.info, path=path), warnings=warnings)
+    return replace(analysis, info=replace(analysis.info, path=path))
+
+
+def _of_name(lines: Iterable[str], video: Video) -> tuple[str, ...]:
+    """Return what is said of a file as said of its name: where it lies is nothing anyone could look up."""
+    return tuple(line.replace(str(video.path), video.name) for line in lines)
 
 
 def _summarise(analysis: VideoAnalysis, video: Video) -> dict[str, Any]:

@@ -76,8 +76,12 @@ def _move(results: Path, keep: Path, stem: str) -> Path:
             break
         except FileExistsError:
             number += 1
-    for path in results.iterdir():
-        shutil.move(path, target / path.name)
+    try:
+        for path in results.iterdir():
+            shutil.move(path, target / path.name)
+    except OSError:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
     return target
 
 
