@@ -166,4 +166,4 @@ def _planes(values: np.ndarray, num_bytes: int) -> bytes:
 
 
 def _deflate(data: bytes) -> str:
-    return base64.b64encode(zlib.compress(data, 9)).decode("ascii")
+    return base64.b64encode(zlib.compress(data, 6)).decode("ascii")

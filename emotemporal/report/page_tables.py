@@ -57,9 +57,9 @@ def clips_html(analysis: VideoAnalysis) -> str:
     return (
         '<section class="sheet" aria-labelledby="clips-title"><h2 id="clips-title">Clip labels</h2>'
         '<div class="scroll" tabindex="0" role="region" aria-labelledby="clips-title"><table>'
-        "<caption><span>One label for each person’s whole time in view, by every way of making one out of the "
-        "frames, with its confidence; a vote’s is its share of the frames. The first is the one that counts. "
-        "Share of time is that of the smoothed labels.</span></caption>"
+        "<caption><span>One label for each person’s whole time in view, by every way of making one of "
+        "the frames, with its confidence; a vote’s is its share of the frames. The first is the one "
+        "that counts. Share of time is that of the smoothed labels.</span></caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></section>"
     )
 

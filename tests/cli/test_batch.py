@@ -148,7 +148,13 @@ def test_what_was_asked_otherwise_is_done_again(run, folder, labelled, tiny_ferp
     (folder / "=c.mp4").unlink()
     (folder / "b.png").unlink()
     assert run("in", "--workers", "1")[0] == 0
-    for flags in (["--smooth", "ema"], ["--overlay"], ["--aggregate", "sum"], ["--labels", "binary"]):
+    for flags in (
+        ["--smooth", "ema"],
+        ["--overlay"],
+        ["--report"],
+        ["--aggregate", "sum"],
+        ["--labels", "binary"],
+    ):
         labelled.clear()
         assert run("in", *flags)[0] == 0
         assert labelled == ["a.png"]

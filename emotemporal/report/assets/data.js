@@ -106,16 +106,17 @@ class Person {
     return values.map((column) => unit * (column[place] + share * (column[next] - column[place])));
   }
 
-  /** Stretches of frames on which the face was not found. */
-  unseen() {
-    const found = [];
+  /** Count the frames on which the face was not found, up to each frame. */
+  countUnseen() {
+    this.unseenBefore = new Uint32Array(this.numFrames + 1);
     for (let frame = 0; frame < this.numFrames; frame++) {
-      if (this.status[frame] !== 2) continue;
-      const last = found[found.length - 1];
-      if (last && last.to === frame) last.to++;
-      else found.push({ from: frame, to: frame + 1 });
+      this.unseenBefore[frame + 1] = this.unseenBefore[frame] + (this.status[frame] === 2 ? 1 : 0);
     }
-    return found;
+  }
+
+  /** The share of frames `from` to `to` on which the face was not found. */
+  unseenShare(from, to) {
+    return (this.unseenBefore[to] - this.unseenBefore[from]) / (to - from);
   }
 }
 
@@ -140,7 +141,7 @@ class Analysis {
       person.smoothed = this.#readProbabilities(readers.smoothed, told.num_frames, layout.together.smoothed);
       person.raw = this.#readProbabilities(readers.raw, told.num_frames, layout.together.raw);
       this.#addSegments(person, segments[place]);
-      person.gaps = person.unseen();
+      person.countUnseen();
       return person;
     });
   }

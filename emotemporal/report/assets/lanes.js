@@ -25,7 +25,7 @@ function drawLane(context, line, person, top) {
     const probs = choice.isRaw ? person.raw : person.smoothed;
     if (choice.emotion < 0) drawStack(context, analysis, probs, columns, chart);
     else drawOne(context, line, probs, columns, chart);
-    drawUnseen(context, line, person, chart);
+    drawUnseen(context, line, person, columns, chart);
   }
   drawBand(context, line, person, band);
 }
@@ -98,16 +98,14 @@ function fillSteps(context, columns, chart, heightOf) {
   context.fill();
 }
 
-/** Hatch where the face was not found. */
-function drawUnseen(context, line, person, chart) {
-  const { analysis, paint } = line;
+/** Hatch where the face was not found, on most of the frames that fall together in a pixel. */
+function drawUnseen(context, line, person, columns, chart) {
+  const { paint } = line;
+  const hatched = columns.filter(({ from, to }) => person.unseenShare(from, to) > 0.5);
+  if (!hatched.length) return;
   context.save();
   context.beginPath();
-  for (const gap of person.gaps) {
-    const x = line.x(analysis.times[person.first + gap.from]);
-    const end = line.x(analysis.end(person.first + gap.to - 1));
-    if (end > 0 && x < line.width) context.rect(x, chart.top, Math.max(end - x, 1), chart.height);
-  }
+  for (const { x, end } of hatched) context.rect(x, chart.top, end - x, chart.height);
   context.clip();
   context.fillStyle = paint.card;
   context.globalAlpha = 0.6;
@@ -116,11 +114,9 @@ function drawUnseen(context, line, person, chart) {
   context.strokeStyle = paint.ink;
   context.lineWidth = 1;
   context.beginPath();
-  if (person.gaps.length) {
-    for (let x = -chart.height; x < line.width; x += 7) {
-      context.moveTo(x, chart.top + chart.height);
-      context.lineTo(x + chart.height, chart.top);
-    }
+  for (let x = -chart.height; x < line.width; x += 7) {
+    context.moveTo(x, chart.top + chart.height);
+    context.lineTo(x + chart.height, chart.top);
   }
   context.stroke();
   context.restore();

@@ -37,7 +37,7 @@ class ReportPage {
     });
     const hatch = make("span", { class: "swatch hatch", "aria-hidden": "true" });
     const gap = make("span", { class: "swatch gap", "aria-hidden": "true" });
-    if (analysis.people.some((person) => person.gaps.length)) {
+    if (analysis.people.some((person) => person.unseenShare(0, person.numFrames))) {
       legend.push(make("li", {}, make("span", { class: "emotion" }, hatch, "face not found")));
     }
     legend.push(make("li", {}, make("span", { class: "emotion" }, gap, "not in view")));
@@ -47,7 +47,6 @@ class ReportPage {
     element("controls").hidden = analysis.is_still;
     element("timeline-section").hidden = analysis.is_still;
     element("segments").hidden = isTimeless;
-    element("sound-label").hidden = !analysis.has_audio;
     element("lanes").setAttribute("aria-valuemin", analysis.times[0].toFixed(3));
     element("lanes").setAttribute("aria-valuemax", analysis.times[analysis.num_frames - 1].toFixed(3));
     this.#tellLanes();
@@ -58,7 +57,7 @@ class ReportPage {
     player.addEventListener("frame", () => this.#showFrame());
     player.addEventListener("playing", () => {
       element("play").textContent = player.isPlaying ? "Pause" : "Play";
-      this.#speak();
+      this.#showFrame();
     });
     player.addEventListener("ready", () => this.#tellSource());
     player.addEventListener("none", () => this.#tellSource());
@@ -128,10 +127,7 @@ class ReportPage {
   #press(event) {
     const { player, timeline } = this;
     if (event.ctrlKey || event.metaKey || event.altKey || this.analysis.is_still) return;
-    const { target } = event;
-    // What has the focus takes its own keys first.
-    if (target.matches?.("select, input, textarea, .scroll, .inner")) return;
-    const isButton = target.matches?.("button, summary, a");
+    if (isOwnKey(event.target, event.key)) return;
     const second = (way) => player.seekSeconds(this.analysis.times[player.index] + way);
     const actions = {
       " ": () => player.toggle(),
@@ -152,7 +148,7 @@ class ReportPage {
       b: () => element("boxes").click(),
     };
     const act = actions[event.key];
-    if (!act || (isButton && event.key === " ")) return;
+    if (!act) return;
     event.preventDefault();
     act();
     if (!["+", "=", "-", "0", " ", "k", "b", "r"].includes(event.key)) this.#bringIntoView();
@@ -183,8 +179,11 @@ class ReportPage {
     this.now.show(index, choice);
     this.segments.mark(index);
     this.#drawOverlay();
-    element("lanes").setAttribute("aria-valuenow", analysis.times[index].toFixed(3));
-    element("lanes").setAttribute("aria-valuetext", `${told}: ${this.now.sentence(index, choice)}`);
+    // While it plays, every frame would be read out.
+    if (!player.isPlaying) {
+      element("lanes").setAttribute("aria-valuenow", analysis.times[index].toFixed(3));
+      element("lanes").setAttribute("aria-valuetext", `${told}: ${this.now.sentence(index, choice)}`);
+    }
     this.#speak();
   }
 
@@ -218,6 +217,7 @@ class ReportPage {
     element("source").textContent = told;
     element("source").hidden = !told;
     element("file-label").hidden = source?.kind === "original";
+    element("sound-label").hidden = !analysis.has_audio || !player.hasVideo;
     element("stage").classList.toggle("empty", !source);
     this.#showFrame();
   }
@@ -248,6 +248,14 @@ class ReportPage {
     element("theme").textContent = this.#isDark() ? "Light theme" : "Dark theme";
     this.timeline.draw();
   }
+}
+
+/** Whether what has the focus does something of its own with a key. */
+function isOwnKey(target, key) {
+  if (!target.matches) return false;
+  if (target.matches("select")) return true;
+  if (target.matches("input, .scroll, .inner")) return [" ", "Home", "End"].includes(key) || key.startsWith("Arrow");
+  return target.matches("button, summary, a") && key === " ";
 }
 
 readAnalysis()

@@ -1,6 +1,8 @@
 "use strict";
 // The video, the clock that everything follows, and what is drawn upon the picture.
 
+/** Some browsers, when busy, do not tell of the picture that a seek ends with: after so long it is there. */
+const SETTLED_MS = 150;
 /** How far the picked file's duration may lie from the analysed one's before that is said. */
 const DURATION_TOLERANCE_SECONDS = 0.5;
 
@@ -20,6 +22,7 @@ class Player extends EventTarget {
     this.picture = picture;
     this.index = 0;
     this.shown = 0;
+    this.target = null;
     this.rate = 1;
     this.source = null;
     this.offset = 0;
@@ -27,7 +30,7 @@ class Player extends EventTarget {
     this.hasFrames = "requestVideoFrameCallback" in HTMLVideoElement.prototype;
     video.addEventListener("loadeddata", () => this.#ready());
     video.addEventListener("error", () => this.#fail());
-    video.addEventListener("seeked", () => this.hasFrames || this.#present(this.#indexOfClock()));
+    video.addEventListener("seeked", () => setTimeout(() => this.#arrive(), this.hasFrames ? SETTLED_MS : 0));
     video.addEventListener("pause", () => this.#changePlaying(false));
     video.addEventListener("play", () => this.#changePlaying(true));
     picture.addEventListener("load", () => {
@@ -49,6 +52,7 @@ class Player extends EventTarget {
   }
 
   #next() {
+    this.target = null;
     this.isLoaded = this.isCalibrated = this.isReady = false;
     this.source = this.waiting.shift() ?? null;
     const element = this.analysis.is_still ? this.picture : this.video;
@@ -119,8 +123,16 @@ class Player extends EventTarget {
 
   #present(index) {
     this.shown = index;
-    if (!this.video.seeking) this.index = index;
+    if (index === this.target || (this.isPlaying && !this.video.seeking)) this.target = null;
+    // On its way to the target a seek may show others.
+    if (this.target === null) this.index = index;
     this.#tell("frame");
+  }
+
+  #arrive() {
+    if (this.target === null || this.video.seeking || !this.hasVideo) return;
+    this.target = null;
+    this.#present(this.#indexOfClock());
   }
 
   #changePlaying(isPlaying) {
@@ -141,6 +153,7 @@ class Player extends EventTarget {
     if (this.hasVideo) {
       // The middle of a frame is sure to show it, its beginning might round to the one before.
       const middle = (this.analysis.times[this.index] + this.analysis.end(this.index)) / 2;
+      this.target = this.index;
       this.video.currentTime = Math.max(0, middle - this.offset);
     } else {
       this.shown = this.index;

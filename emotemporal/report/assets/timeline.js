@@ -138,13 +138,19 @@ class Timeline extends EventTarget {
       context.fillRect(Math.round(this.hover.x), AXIS_HEIGHT, 1, bottom - AXIS_HEIGHT);
     }
     const seconds = this.analysis.times[this.index];
-    const x = Math.round(this.x(seconds));
-    if (x < 0 || x > this.width) return;
-    context.fillStyle = this.paint.card;
-    context.fillRect(x - 2, AXIS_HEIGHT - 8, 4, bottom - AXIS_HEIGHT + 8);
-    context.fillStyle = this.paint.ink;
-    context.fillRect(x - 1, AXIS_HEIGHT - 8, 2, bottom - AXIS_HEIGHT + 8);
     const told = clock(seconds, 2);
+    if (seconds < this.view.start || seconds > this.view.end) return;
+    // Whole at the edges, too.
+    const x = Math.max(1, Math.min(Math.round(this.x(seconds)), this.width - 1));
+    const { title, chart, band } = this.shape;
+    this.lanes.forEach((_, place) => {
+      for (const [colour, half] of [[this.paint.card, 2], [this.paint.ink, 1]]) {
+        context.fillStyle = colour;
+        context.fillRect(x - half, this.top(place) + title - 2, 2 * half, chart + band + 7);
+      }
+    });
+    context.fillStyle = this.paint.ink;
+    context.fillRect(x - 1, 18, 2, AXIS_HEIGHT - 18);
     context.font = `600 11px ${this.font}`;
     const width = context.measureText(told).width + 12;
     const left = Math.max(0, Math.min(x - width / 2, this.width - width));
