@@ -61,10 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.max_mb > 0:
         raise UsageError(f"--max-mb must be positive, found {options.max_mb:g}")
     keep = None if options.keep is None else _folder_to_keep(Path(options.keep))
-    # These end a process without clearing up, unless they are told not to.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+    if not 0 <= options.port <= 65535:
+        raise UsageError(f"--port must lie between 0 and 65535, found {options.port}")
     with ExitStack() as resources:
+        # These end a process without clearing up, unless they are told not to.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            resources.callback(signal.signal, number, signal.signal(number, _end))
         listener = resources.enter_context(_listen(options.host, options.port))
         pipeline = _load(options)
         _serve(pipeline, listener, options, keep)
@@ -126,11 +128,10 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
             raise UsageError(f"--port {port}: taken; is the app running already? Choose another") from error
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"--host {host} --port {port}: cannot listen there ({reason})") from error
+        raise UsageError(f"--host {host} --port {port}: cannot listen there ({error.strerror})") from error
 
 
 def _address(host: str, port: int) -> str:

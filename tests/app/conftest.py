@@ -97,8 +97,14 @@ class Site:
     """A server that runs, seen from outside."""
 
     port: int
-    session: SessionFolder
+    session: SessionFolder | None = None
     token: str = ""
+
+    def __post_init__(self) -> None:
+        page = self.ask("GET", "/").body.decode()
+        settings = re.search(r'name="settings" content="([^"]*)"', page)
+        assert settings is not None
+        self.token = json.loads(unescape(settings[1]))["token"]
 
     @property
     def url(self) -> str:
@@ -154,13 +160,8 @@ def run_site(pipeline: Any, *, keep: Path | None = None, max_open: int = 20, **l
         thread = threading.Thread(target=server.run, args=([listener],))
         worker.start()
         thread.start()
-        site = Site(listener.getsockname()[1], session)
         try:
-            page = site.ask("GET", "/").body.decode()
-            settings = re.search(r'name="settings" content="([^"]*)"', page)
-            assert settings is not None
-            site.token = json.loads(unescape(settings[1]))["token"]
-            yield site
+            yield Site(listener.getsockname()[1], session)
         finally:
             server.should_exit = True
             videos.close()
@@ -200,3 +201,9 @@ def site(start) -> Iterator[Site]:
 def serve() -> Callable[..., Any]:
     """Serve a pipeline: `with serve(pipeline) as site`."""
     return run_site
+
+
+@pytest.fixture(scope="session")
+def connect() -> type[Site]:
+    """See a server that runs elsewhere: `connect(port)`."""
+    return Site
