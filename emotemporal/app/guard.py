@@ -94,7 +94,8 @@ class Guard:
             return True
         if is_loopback(self._host):
             return False
-        return name in {socket.gethostname().lower(), socket.getfqdn().lower()} or _is_ip(name)
+        own = socket.gethostname().lower()
+        return name in {own, f"{own}.local", socket.getfqdn().lower()} or _is_ip(name)
 
 
 def _is_ip(name: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 from urllib.parse import quote
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
@@ -91,6 +92,20 @@ def create_app(
         middleware=[Middleware(Guard, host=host, token=token)],
         exception_handlers={Refusal: _refuse, OSError: _refuse_if_full},
     )
+
+
+def make_server(app: Starlette) -> uvicorn.Server:
+    """Return what runs the app; on Ctrl-C and SIGTERM it waits a second for downloads."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    return uvicorn.Server(config)
 
 
 class _Site:

@@ -74,11 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(pipeline: "EmotionPipeline", listener: socket.socket, options: Any, keep: Path | None) -> None:
-    import uvicorn
-
     from emotemporal.app.folder import SessionFolder
     from emotemporal.app.guard import is_loopback
-    from emotemporal.app.server import create_app
+    from emotemporal.app.server import create_app, make_server
     from emotemporal.app.uploads import Limits
     from emotemporal.app.videos import Videos
     from emotemporal.app.worker import Worker
@@ -88,7 +86,6 @@ def _serve(pipeline: "EmotionPipeline", listener: socket.socket, options: Any, k
         worker = Worker(pipeline, videos, keep=keep)
         limits = Limits(round(options.max_mb * 1e6))
         app = create_app(videos, session, host=options.host, limits=limits, keep=keep)
-        config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
         worker.start()
         if not is_loopback(options.host):
             print(
@@ -102,7 +99,7 @@ def _serve(pipeline: "EmotionPipeline", listener: socket.socket, options: Any, k
         if not options.no_browser and _has_screen():
             webbrowser.open(address)
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            make_server(app).run(sockets=[listener])
         finally:
             videos.close()
             worker.join(_END_SECONDS)

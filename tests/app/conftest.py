@@ -26,7 +26,7 @@ from emotemporal.structures import ClipResult, EmotionTimeline, Track, VideoAnal
 pytest.importorskip("uvicorn", reason="the extra emotemporal[app] is not installed")
 
 from emotemporal.app.folder import SessionFolder
-from emotemporal.app.server import create_app
+from emotemporal.app.server import create_app, make_server
 from emotemporal.app.uploads import Limits
 from emotemporal.app.videos import Videos
 from emotemporal.app.worker import Worker
@@ -149,14 +149,11 @@ class Site:
 
 @contextmanager
 def run_site(pipeline: Any, *, keep: Path | None = None, max_open: int = 20, **limits: int) -> Iterator[Site]:
-    import uvicorn
-
     with SessionFolder() as session, socket.create_server(("127.0.0.1", 0)) as listener:
         videos = Videos(max_open=max_open)
         worker = Worker(pipeline, videos, keep=keep)
         app = create_app(videos, session, limits=Limits(**limits), keep=keep)
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
+        server = make_server(app)
         thread = threading.Thread(target=server.run, args=([listener],))
         worker.start()
         thread.start()

@@ -7,7 +7,8 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from time import monotonic, sleep
+from threading import Event
+from time import monotonic
 
 import av
 import pytest
@@ -35,24 +36,34 @@ def clip(root, tmp_path_factory) -> Path:
     return path
 
 
-class PacedPipeline:
-    """The shipped networks, which dwell on each step for long enough that the browser sees it."""
+class HeldPipeline:
+    """The shipped networks, which may be held up half way so that the browser is sure to see it."""
 
     def __init__(self) -> None:
         self._pipeline = EmotionPipeline.load(device="cpu", one_thread=True)
         self.classifier = self._pipeline.classifier
+        self.go_on = Event()
+        self.go_on.set()
 
     def analyze(self, path: Path, *, on_progress: Callable[[str, int, int | None], None]) -> VideoAnalysis:
-        def dwell(stage: str, done: int, total: int | None) -> None:
+        def hold(stage: str, done: int, total: int | None) -> None:
             on_progress(stage, done, total)
-            sleep(0.6)
+            while not self.go_on.wait(0.05):
+                on_progress(stage, done, total)
 
-        return self._pipeline.analyze(path, on_progress=dwell)
+        return self._pipeline.analyze(path, on_progress=hold)
 
 
 @pytest.fixture(scope="module")
-def site(serve) -> Iterator:
-    with serve(PacedPipeline(), max_bytes=5_000_000) as found:
+def pipeline() -> Iterator[HeldPipeline]:
+    made = HeldPipeline()
+    yield made
+    made.go_on.set()
+
+
+@pytest.fixture(scope="module")
+def site(serve, pipeline) -> Iterator:
+    with serve(pipeline, max_bytes=5_000_000) as found:
         yield found
 
 
@@ -77,6 +88,8 @@ def visit(site) -> Iterator[Callable]:
             return page
 
         yield open_app
+    for video in site.videos():
+        site.ask("POST", f"/api/videos/{video['id']}/forget")
     assert faults == []
 
 
@@ -92,9 +105,10 @@ def card_of(page, name: str):
     return page.locator("li.item").filter(has=page.get_by_role("heading", name=name, exact=True))
 
 
-def test_from_two_files_to_a_report(browser, visit, clip, tmp_path):
+def test_from_two_files_to_a_report(browser, visit, pipeline, clip, tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video at all")
+    pipeline.go_on.clear()
     page = visit(browser)
     assert page.locator("#nothing").is_visible()
     page.set_input_files("#files", [clip, broken])
@@ -103,6 +117,7 @@ def test_from_two_files_to_a_report(browser, visit, clip, tmp_path):
     card_of(page, "broken.mp4").get_by_text("Waiting").wait_for()
     card.get_by_text("Following faces · ").wait_for()
     assert 0 < card.locator("progress").evaluate("bar => bar.value") <= 1
+    pipeline.go_on.set()
     card.get_by_role("link", name="Open the report").wait_for()
     assert card.locator(".people li").count() == 2
     failed = card_of(page, "broken.mp4").locator(".state.fault")

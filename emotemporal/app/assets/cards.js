@@ -60,12 +60,14 @@ export class Card {
     this.overlay = this.#button("Make the overlay video", () => act("overlay", this.video));
     this.forget = this.#button("Forget", () => act("forget", this.video), "quiet");
     this.forget.title = "Remove this video and its results";
-    this.links = make("ul");
-    this.downloads = make("details", { className: "downloads" }, make("summary", { textContent: "Downloads" }), this.links);
+    this.links = make("ul", { className: "downloads", id: `downloads-${video.id}`, hidden: true });
+    this.downloads = this.#button("Downloads", () => this.#toggleDownloads(), "more-below");
+    this.downloads.setAttribute("aria-controls", this.links.id);
+    this.downloads.ariaExpanded = "false";
     const actions = make("div", { className: "actions" });
-    actions.append(this.open, this.downloads, this.overlay, this.cancel, make("span", { className: "push" }), this.forget);
+    actions.append(this.open, this.downloads, this.overlay, this.cancel, this.forget);
     const head = make("div", { className: "head" }, this.name, this.size);
-    this.element = make("li", {}, head, this.state, this.bar, this.people, this.warned, actions);
+    this.element = make("li", {}, head, this.state, this.bar, this.people, this.warned, actions, this.links);
     this.said = "";
   }
 
@@ -73,6 +75,11 @@ export class Card {
     const button = make("button", { type: "button", textContent: text, onclick, className });
     button.setAttribute("aria-describedby", this.name.id);
     return button;
+  }
+
+  #toggleDownloads() {
+    this.links.hidden = !this.links.hidden;
+    this.downloads.ariaExpanded = String(!this.links.hidden);
   }
 
   /** @returns {string} what has changed and should be spoken; empty where it is only progress */
@@ -91,6 +98,7 @@ export class Card {
     if (isDone && !this.people.childElementCount) this.#showResults(video);
     this.open.hidden = this.downloads.hidden = !isDone;
     this.cancel.hidden = !isOpen;
+    this.forget.hidden = isOpen;
     this.overlay.hidden = !isDone || isOpen || overlay?.state === "done";
     this.overlay.textContent = video.is_still ? "Make the overlay picture" : "Make the overlay video";
     this.#showOverlayLink(video);
@@ -172,6 +180,7 @@ export class UploadCard {
     this.state.textContent = message;
     this.bar.hidden = true;
     this.button.textContent = "Forget";
+    this.button.className = "quiet";
     this.button.onclick = onForget;
   }
 }
