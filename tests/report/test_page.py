@@ -178,6 +178,13 @@ def test_a_name_cannot_break_out_of_the_page(analysis, tmp_path) -> None:
     )
 
 
+def test_an_address_cannot_end_the_script_that_holds_it(analysis) -> None:
+    page, harmless = render(analysis, video_url=f"/v/{HOSTILE}"), render(analysis)
+    assert [tag for tag, _ in page.elements] == [tag for tag, _ in harmless.elements]
+    assert "<" not in page.embedded("layout")
+    assert json.loads(page.embedded("layout"))["sources"][0]["url"] == f"/v/{HOSTILE}"
+
+
 def test_nothing_is_loaded_and_only_its_own_scripts_run(analysis) -> None:
     page = render(analysis)
     assert [x for _, a in page.elements for x in ("src", "srcset", "style", "onclick") if x in a] == []

@@ -343,6 +343,16 @@ def test_what_the_browser_cannot_play_is_said_and_another_can_be_chosen(
     assert page.locator("#source").inner_text() == "clip.mp4"
 
 
+def test_a_video_from_the_net_is_not_fetched(show, analyse, video) -> None:
+    made = analyse(video)
+    page = show(replace(made, info=replace(made.info, path="https://host.example/a/clip.mp4?key=1")))
+    wait_until(page, "!document.getElementById('source').hidden")
+    assert page.locator("#source").inner_text().startswith("The video was read from host.example; this page")
+    assert page.locator("h1").inner_text() == "clip.mp4"
+    page.locator("#file").set_input_files(str(video))
+    wait_for_video(page)
+
+
 def test_the_overlay_is_played_where_the_video_cannot_be(show, analyse, tmp_path) -> None:
     write_video(tmp_path / "clip.overlay.mp4")
     page = show(analyse(write_video(tmp_path / "unknown.avi", codec="mpeg4")))
