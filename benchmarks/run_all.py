@@ -18,10 +18,15 @@ _BENCHMARKS = {
     "afew2.py": [_DATA / "afew2_posteriors"],
     "ravdess_landmarks.py": [_DATA / "ravdess_landmarks68"],
     "quality.py": [_DATA / "clips"],
+    "reproducibility.py": [
+        ROOT / "examples" / "demo.mp4",
+        *(_DATA / "clips" / name for name in ("single_face.mp4", "stage_two_faces.mp4")),
+    ],
     "speed.py": [_DATA / "clips"],
     "live.py": [_DATA / "clips"],
     "scaling.py": [_DATA / "clips"],
     "stage_times.py": [_DATA / "clips" / name for name in ("single_face.mp4", "many_faces_1080p.mp4")],
+    "kill_nine.py": [],
     "memory.py": [ROOT / "examples" / "demo.mp4", _DATA / "clips" / "many_faces_1080p.mp4"],
 }
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from emotemporal.datasets.clips import ClipItem
 from emotemporal.datasets.crop_index import IndexRow
 from emotemporal.datasets.crops import CropStore, StoredClip
-from emotemporal.errors import OutputError, VideoError
+from emotemporal.errors import OUT_OF_MEMORY, OutputError, VideoError, is_out_of_memory
 from emotemporal.faces.detector import FaceDetector
 from emotemporal.faces.landmarks import LandmarkPredictor, PointPredictor, predict_rows
 from emotemporal.faces.tracker import FaceTracker
@@ -20,6 +18,7 @@ from emotemporal.files import replacing
 from emotemporal.pipeline import PerPerson, iter_face_crops
 from emotemporal.runtime import one_torch_thread
 from emotemporal.structures import CropGeometry, CropSequence, Track
+from emotemporal.text import cell_text, one_line
 from emotemporal.video.reader import VideoReader
 from emotemporal.workers import Death, ShareReport, run_in_processes
 
@@ -154,15 +153,18 @@ def _extract_one(
         return str(error)
     except Exception as error:
         # Whatever one video does to a decoder or a network, hours of others shall not be lost to it.
-        return f"{item.path}: {type(error).__name__}: {' '.join(str(error).split())}"
+        if is_out_of_memory(error):
+            return one_line(f"{item.path}: {OUT_OF_MEMORY}")
+        return one_line(f"{item.path}: {type(error).__name__}: {' '.join(str(error).split())}")
     return ""
 
 
 def _extract_here(
     items: Sequence[ClipItem], store: CropStore, make_detector: DetectorFactory, workers: int
 ) -> Generator[tuple[ClipItem, str], None, None]:
+    # These may load PyTorch.
+    detector, predictor = make_detector(), _make_predictor(store)
     with one_torch_thread():
-        detector, predictor = make_detector(), _make_predictor(store)
         for item in items:
             yield item, _extract_one(item, store, detector, predictor)
 
@@ -179,9 +181,13 @@ def _extract_in_processes(
 def _make_extractor(
     store: CropStore, make_detector: DetectorFactory
 ) -> Callable[[ClipItem, ShareReport], str]:
-    torch.set_num_threads(1)
     detector, predictor = make_detector(), _make_predictor(store)
-    return lambda item, report: _extract_one(item, store, detector, predictor)
+
+    def extract(item: ClipItem, report: ShareReport) -> str:
+        with one_torch_thread():
+            return _extract_one(item, store, detector, predictor)
+
+    return extract
 
 
 def _write_table(store: CropStore, extraction: Extraction) -> None:
@@ -195,12 +201,13 @@ def _write_table(store: CropStore, extraction: Extraction) -> None:
         writer = csv.writer(stream)
         writer.writerow(header)
         for item in extraction.items:
-            cells = [item.clip_id, item.path, item.label, item.subject, item.split]
+            cells = [*map(cell_text, (item.clip_id, str(item.path), item.label, item.subject, item.split))]
             row = rows.get(item.clip_id)
             if row is None:
-                cells += ["failed", "", "", "", "", extraction.failures[item.clip_id]]
+                cells += ["failed", "", "", "", "", cell_text(extraction.failures[item.clip_id])]
             else:
                 share = row.num_seen / max(1, row.num_frames)
                 status = "ok" if row.num_seen else "no_face"
-                cells += [status, row.num_frames, row.num_seen, f"{share:.4f}", row.num_people, ""]
+                counts = row.num_frames, row.num_seen, f"{share:.4f}", row.num_people
+                cells += [status, *map(str, counts), ""]
             writer.writerow(cells)

@@ -7,10 +7,9 @@ from contextlib import nullcontext
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 
 from emotemporal.checkpoint import Checkpoint, default_checkpoint, load_checkpoint
 from emotemporal.errors import CheckpointError, UsageError
@@ -25,6 +24,7 @@ from emotemporal.report.canvas import RgbCanvas, YuvCanvas
 from emotemporal.report.overlay import OverlayRenderer
 from emotemporal.runtime import (
     BackendChoice,
+    Device,
     InOrder,
     choose_backend,
     choose_device,
@@ -143,7 +143,7 @@ class EmotionPipeline:
         self,
         checkpoint: Checkpoint,
         *,
-        device: torch.device | str = "cpu",
+        device: Device = "cpu",
         detector: FaceDetector | None = None,
         labels: str | None = None,
         backend: BackendChoice = "auto",
@@ -152,7 +152,7 @@ class EmotionPipeline:
         source, self.label_map = choose_labels(checkpoint, labels)
         self.checkpoint = checkpoint
         self.label_set = labels or source
-        self.device = torch.device(device)
+        self.device = device
         # A network that sees landmarks runs under PyTorch alone.
         wanted = "torch" if backend == "auto" and checkpoint.header.backbone.landmarks else backend
         self.backend = choose_backend(wanted, self.device)
@@ -291,7 +291,7 @@ class EmotionPipeline:
                 "smooth": smooth,
                 "frame_labels": frame_labels,
                 "decoder": decoder,
-                "device": self.device.type,
+                "device": self.device,
                 "backend": self.backend,
                 "dwell_seconds": header.dwell_seconds,
                 "versions": versions(),
@@ -350,10 +350,10 @@ def write_overlay(analysis: VideoAnalysis, path: str | Path, *, on_progress: Pro
     with VideoReader(info.path) as reader:
         if info.is_still:
             batch = next(iter(reader))
-            write_picture(path, renderer.draw(batch.data[0], 0))
+            write_picture(path, renderer.draw(batch.data[0], 0), comment=analysis.provenance_line())
             return []
         done = 0
-        with VideoWriter(path, width=info.width, height=info.height, source=info.path) as writer:
+        with VideoWriter(path, **_frame_of(analysis)) as writer:
             for batch in reader:
                 for frame, index, seconds in zip(
                     batch.data, batch.frame_index, batch.pts_seconds, strict=True
@@ -363,6 +363,13 @@ def write_overlay(analysis: VideoAnalysis, path: str | Path, *, on_progress: Pro
                 done += len(batch)
                 on_progress("overlay", done, len(analysis.frame_index))
         return list(writer.warnings)
+
+
+def _frame_of(analysis: VideoAnalysis) -> dict[str, Any]:
+    """Return what an overlay has of its video, and the note on what made it."""
+    info = analysis.info
+    size = {"width": info.width, "height": info.height}
+    return {**size, "source": info.path, "comment": analysis.provenance_line()}
 
 
 def _write_on_planes(analysis: VideoAnalysis, path: str | Path, on_progress: Progress) -> list[str]:
@@ -376,7 +383,7 @@ def _write_on_planes(analysis: VideoAnalysis, path: str | Path, on_progress: Pro
     frames = plain_frames(info, analysis.pts_seconds)
     first, colours = next(frames)
     total = len(analysis.frame_index)
-    with VideoWriter(path, width=info.width, height=info.height, source=info.path, colours=colours) as writer:
+    with VideoWriter(path, **_frame_of(analysis), colours=colours) as writer:
         everything = chain([(first, colours)], frames)
         for index, ((frame, _), seconds) in enumerate(zip(everything, analysis.pts_seconds, strict=True)):
             renderer.draw_on(partial(YuvCanvas, frame, colours), index)

@@ -29,6 +29,11 @@ class Death:
     exit_code: int | None
 
     def __str__(self) -> str:
+        if self.exit_code == -signal.SIGKILL:
+            return (
+                "the process for it was killed, as the system does where memory runs out; "
+                "fewer --workers need less"
+            )
         return f"a process for it ended with exit code {self.exit_code}"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emotemporal.checkpoint import default_checkpoint, file_sha256
+from emotemporal.text import media_name
 from emotemporal.versions import versions
 
 Stamp = tuple[int, int]
@@ -29,7 +30,7 @@ class Job:
     @property
     def name(self) -> str:
         """What it is called where its folder does not matter."""
-        return Path(self.video).name
+        return media_name(self.video)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,18 +12,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emotemporal.batch.jobs import Job, Outcome, Request, file_stamp
-from emotemporal.errors import CheckpointError, EmotemporalError, OutputError, UsageError
+from emotemporal.errors import (
+    OUT_OF_MEMORY,
+    CheckpointError,
+    EmotemporalError,
+    OutputError,
+    UsageError,
+    is_out_of_memory,
+)
 from emotemporal.pipeline import EmotionPipeline, Progress, write_overlay
 from emotemporal.report.formats import FORMATS
 from emotemporal.report.page import write_report_page
 from emotemporal.report.tables import write_frames_csv, write_json
 from emotemporal.structures import VideoAnalysis
+from emotemporal.text import one_line, redacted
 
 if TYPE_CHECKING:
     from emotemporal.geometry import GeometryReader
 
 # No other video's results can be written either.
-_FOR_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_FOR_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class Labeller:
@@ -89,8 +98,11 @@ class Labeller:
             failure = str(error)
         except Exception as error:
             # A fault of ours in one video must not take the others' results with it.
-            traceback.print_exc()
-            failure = f"{job.video}: internal error ({error}); please report it"
+            if is_out_of_memory(error):
+                failure = f"{job.video}: {OUT_OF_MEMORY}"
+            else:
+                print(redacted(traceback.format_exc()), file=sys.stderr)
+                failure = one_line(f"{job.video}: internal error ({error}); please report it")
         return Outcome(job, failure=failure, licences=tuple(self._licences))
 
     def _label(self, job: Job, on_progress: Progress) -> Outcome:

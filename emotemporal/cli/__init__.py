@@ -16,6 +16,7 @@ COMMANDS = {
     "train-geometry": "train linear models on RAVDESS's landmarks",
     "evaluate": "measure a checkpoint on labelled data",
     "export": "write a checkpoint's networks for other systems",
+    "doctor": "check the installation",
 }
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from argparse import BooleanOptionalAction
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
-from emotemporal.cli.common import EXIT_FAILED, EXIT_OK, guarded, make_parser, progress_bar
+from emotemporal.cli.common import EXIT_FAILED, EXIT_OK, guarded, make_parser, progress_bar, tell
 from emotemporal.datasets.clips import VIDEO_SUFFIXES
 from emotemporal.errors import UsageError
 from emotemporal.labels import LABEL_SETS
@@ -130,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output_dir = _writable_folder(Path(options.output_dir))
     jobs, failures = _list_jobs(options.videos)
     for failure in failures.values():
-        print(f"error: {failure}", file=sys.stderr)
+        tell(f"error: {failure}")
     if not jobs:
         return EXIT_FAILED
 
@@ -185,9 +184,7 @@ def _label_one(
     prepare_child()
     from emotemporal.batch.labeller import Labeller
 
-    labeller = Labeller(
-        request, output_dir, one_thread=False, on_licence=lambda line: print(line, file=sys.stderr)
-    )
+    labeller = Labeller(request, output_dir, one_thread=False, on_licence=tell)
     with progress_bar(job.name, quiet=quiet) as on_progress:
         outcome = labeller.label(job, on_progress)
     yield outcome
@@ -226,10 +223,7 @@ def _label_batch(
                 num_there += outcome.was_there
                 yield outcome
     if num_there and not quiet:
-        print(
-            f"{num_there} of {len(jobs)} videos were done already; --no-resume does them again",
-            file=sys.stderr,
-        )
+        tell(f"{num_there} of {len(jobs)} videos were done already; --no-resume does them again")
 
 
 class _Report:
@@ -245,14 +239,14 @@ class _Report:
         for line in outcome.licences:
             if line not in self._told:
                 self._told.add(line)
-                print(line, file=sys.stderr)
+                tell(line)
         document = outcome.document
         if document is None:
-            print(f"error: {outcome.failure}", file=sys.stderr)
+            tell(f"error: {outcome.failure}")
             return
         if not self._quiet:
             for warning in document["warnings"]:
-                print(f"warning: {outcome.job.name}: {warning}", file=sys.stderr)
+                tell(f"warning: {outcome.job.name}: {warning}")
         if self._json_lines:
             print(json.dumps(document), flush=True)
         elif self._tables:
@@ -296,7 +290,8 @@ def _parse_formats(text: str) -> list[str]:
 def _list_jobs(inputs: Sequence[str]) -> tuple[list["Job"], dict[str, str]]:
     """Return what is to be done, and which inputs cannot be used, and why."""
     from emotemporal.batch.jobs import Job
-    from emotemporal.video.opening import is_address, is_sequence
+    from emotemporal.text import is_address, media_name
+    from emotemporal.video.opening import is_sequence
 
     videos: list[Path | str] = []
     failures: dict[str, str] = {}
@@ -317,7 +312,7 @@ def _list_jobs(inputs: Sequence[str]) -> tuple[list["Job"], dict[str, str]]:
     for video in dict.fromkeys(videos):
         # a.mp4 and a.mov, or two folders' a.mp4, must not write over each other's results.
         path = Path(video)
-        own = path.absolute().parent.name if is_sequence(video) else path.stem
+        own = path.absolute().parent.name if is_sequence(video) else Path(media_name(video)).stem
         stem, number = own, 2
         while stem in taken:
             stem, number = f"{own}-{number}", number + 1

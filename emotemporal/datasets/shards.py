@@ -36,6 +36,13 @@ class StoredArray:
     shape: tuple[int, ...]
     crc32: int
 
+    def __post_init__(self) -> None:
+        places = (self.offset, *self.shape)
+        if not all(type(number) is int and number >= 0 for number in places):
+            raise ValueError(f"places and shapes are whole numbers from 0, found {places}")
+        if np.dtype(self.dtype).kind not in "biuf":
+            raise ValueError(f"arrays are of plain numbers, found {self.dtype}")
+
     @property
     def num_bytes(self) -> int:
         return prod(self.shape) * np.dtype(self.dtype).itemsize
@@ -190,9 +197,13 @@ def _parse(line: bytes, shard: str) -> dict[str, Record]:
     checksum, _, text = line.partition(b" ")
     if checksum != b"%08x" % zlib.crc32(text):
         return {}
-    found = json.loads(text)
-    arrays = {
-        name: StoredArray(offset, dtype, tuple(shape), crc32)
-        for name, (offset, dtype, shape, crc32) in found["arrays"].items()
-    }
-    return {found["clip_id"]: Record(shard, found["facts"], arrays)}
+    try:
+        found = json.loads(text)
+        arrays = {
+            name: StoredArray(offset, dtype, tuple(shape), crc32)
+            for name, (offset, dtype, shape, crc32) in found["arrays"].items()
+        }
+        return {found["clip_id"]: Record(shard, found["facts"], arrays)}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        # Whole, but not of this program.
+        return {}

@@ -1,5 +1,6 @@
 """Splits by person and by source video, never by frame or clip."""
 
+import re
 import typing
 from collections import Counter
 from collections.abc import Sequence
@@ -126,6 +127,8 @@ def subject_folds(
     folds = []
     for group in np.array_split(np.array(people), num_folds):
         name = str(group[0]) if len(group) == 1 else f"{group[0]}-{group[-1]}"
+        # Folds become files: none may lead out of their folder, and two that differ stay two.
+        name = re.sub(r"[/\\%\0]|^\.", lambda sign: f"%{ord(sign[0]):02X}", name)
         folds.append(_hold_out(name, np.isin(np.asarray(subjects), group), subjects, sources))
     return folds
 

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emotemporal.models.classifier import WINDOW_SECONDS, EmotionClassifier
+from emotemporal.models.classifier import WINDOW_SECONDS
 from emotemporal.models.temporal import MOTION_SECONDS, RecurrentEncoder, TemporalHead, redistribute, temper
+from emotemporal.models.torch_runners import TorchHead
 
 
 class StreamOutput(NamedTuple):
@@ -120,18 +121,14 @@ class PersonStream:
     half window the output goes by the last half to whole window.
 
     Args:
-        classifier: with a one-way head.
+        head: a one-way one.
         window_seconds: the longest that one state goes on.
-    Raises:
-        ValueError: the classifier has no head.
     """
 
-    def __init__(self, classifier: EmotionClassifier, *, window_seconds: float = WINDOW_SECONDS) -> None:
-        if classifier.head is None:
-            raise ValueError("this checkpoint has no temporal head")
-        self._head = classifier.head
-        self._excess = classifier.head_temperature - 1
-        self._device = classifier.device
+    def __init__(self, head: TorchHead, *, window_seconds: float = WINDOW_SECONDS) -> None:
+        self._head = head.network
+        self._excess = head.temperature - 1
+        self._device = head.device
         self._window_seconds = window_seconds
         self._streams: list[tuple[float, HeadStream]] = []
         """Time of the first frame and state, the older first."""

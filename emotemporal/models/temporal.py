@@ -16,7 +16,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from emotemporal.errors import UsageError
 from emotemporal.faces.geometry import STREAM_DIM
 from emotemporal.models.specs import HeadSpec
 
@@ -118,7 +117,7 @@ class TemporalHead(nn.Module):
         Raises:
             UsageError: a stream that the head sees is missing.
         """
-        self.require_streams(appearance=evidence is not None, geometry=geometry is not None)
+        self.spec.require_streams(appearance=evidence is not None, geometry=geometry is not None)
         real = mask.unsqueeze(-1)
         num_real = mask.sum(1, keepdim=True)
         features, plain = 0.0, []
@@ -158,21 +157,6 @@ class TemporalHead(nn.Module):
             clip_trust,
             correction,
         )
-
-    def require_streams(self, *, appearance: bool, geometry: bool) -> None:
-        """Make sure that what the head sees is there.
-
-        Raises:
-            UsageError: a stream is missing.
-        """
-        there = {"appearance": appearance, "geometry": geometry}
-        needed = {"appearance": self.spec.sees_appearance, "geometry": self.spec.sees_geometry}
-        if any(needed[name] and not there[name] for name in needed):
-            trained, found = (" and ".join(name for name in of if of[name]) for of in (needed, there))
-            raise UsageError(
-                f"this head was trained on {trained}, found {found or 'nothing'} alone; "
-                + ("give the frame network's evidence" if geometry else "give the faces' 68 landmarks")
-            )
 
     def _equal_belief(self) -> Tensor:
         """Return log-probabilities (C,): the trained classes alike, next to nothing for the others."""

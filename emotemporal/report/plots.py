@@ -217,15 +217,18 @@ def render_figure(figure: Figure, *, dpi: int = _DPI) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path, *, comment: str = "") -> None:
     """Write a figure in the format of the path's suffix, whole or not at all; folders are made.
 
+    Args:
+        comment: kept in a PNG's text of that name; other formats have no place for it.
     Raises:
         OutputError: it cannot be written; `path` is then as it was before.
     """
     with replacing(path) as temporary:
         temporary.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(temporary, dpi=_DPI)
+        noted = comment and temporary.suffix.lower() == ".png"
+        figure.savefig(temporary, dpi=_DPI, metadata={"Comment": comment} if noted else None)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from emotemporal.files import replacing
+from emotemporal.text import cell_text, redacted
 
 COLUMNS: tuple[str, ...] = (
     "video",
@@ -41,7 +42,8 @@ def write_summary_csv(path: str | Path, results: Sequence[tuple[str, Mapping[str
         writer.writerow(COLUMNS)
         for video, document, error in results:
             for cells in [[""] * 7] if document is None else _rows(document):
-                writer.writerow([_as_text(video), *cells[:-1], _as_text(cells[-1]), _as_text(error)])
+                texts = [cell_text(redacted(text)) for text in (video, cells[-1], error)]
+                writer.writerow([texts[0], *cells[:-1], *texts[1:]])
 
 
 def _rows(document: Mapping[str, Any]) -> list[list[str]]:
@@ -56,7 +58,3 @@ def _rows(document: Mapping[str, Any]) -> list[list[str]]:
         row += [f"{person[name]:.6f}" for name in ("first_seconds", "last_seconds")]
         rows.append([*row, warnings])
     return rows or [[""] * 6 + [warnings]]
-
-
-def _as_text(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

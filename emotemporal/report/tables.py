@@ -16,6 +16,7 @@ from emotemporal.errors import UsageError
 from emotemporal.files import replacing
 from emotemporal.report.palette import emotion_hex
 from emotemporal.structures import VideoAnalysis
+from emotemporal.text import media_name, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,7 @@ def summary_heading(document: Mapping[str, Any]) -> Text:
     if video["average_fps"]:
         facts.append(duration(video["duration_seconds"]))
     facts.append(f"{num_frames} frame" if num_frames == 1 else f"{num_frames} frames")
-    return Text.assemble((printable(Path(video["path"]).name), "bold"), "  ", (" · ".join(facts), "dim"))
+    return Text.assemble((printable(media_name(video["path"])), "bold"), "  ", (" · ".join(facts), "dim"))
 
 
 def summary_table(document: Mapping[str, Any], *, aggregate: str) -> Table:
@@ -156,11 +157,6 @@ def duration(seconds: float) -> str:
     """Return `12.3 s` below a minute, else `m:ss.s` or `h:mm:ss.s`."""
     told = clock(seconds)
     return told if ":" in told else f"{told} s"
-
-
-def printable(name: str) -> str:
-    """Return a file name with control characters and undecodable bytes spelled out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
 
 
 def _as_text(rows: pd.DataFrame, *, labels: tuple[str, ...]) -> pd.DataFrame:

@@ -29,8 +29,9 @@ from emotemporal.labelling.segments import Segment, to_segments
 from emotemporal.labelling.statistics import frame_ends
 from emotemporal.report.palette import INK, emotion_colour, emotion_hex
 from emotemporal.report.plots import save_figure
-from emotemporal.report.tables import clock, duration, printable
+from emotemporal.report.tables import clock, duration
 from emotemporal.structures import EmotionTimeline, FrameBatch, Track, VideoAnalysis
+from emotemporal.text import media_name, printable
 from emotemporal.video.reader import VideoReader
 
 _INK = (INK[0] / 255, INK[1] / 255, INK[2] / 255)
@@ -111,7 +112,7 @@ def write_timeline(
     with warnings.catch_warnings():
         # A name in a script that the font lacks is shown as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        save_figure(figure, path)
+        save_figure(figure, path, comment=analysis.provenance_line())
 
 
 def plot_timeline(
@@ -369,7 +370,7 @@ def _head(
         facts += f" · the {len(lanes)} of {len(analysis.tracks)} people who are seen longest"
     left = _LEFT / _WIDTH
     write = partial(figure.text, parse_math=False, va="top")
-    write(left, 1 - 0.14 / height, printable(Path(info.path).name), fontsize=12, weight="bold")
+    write(left, 1 - 0.14 / height, printable(media_name(info.path)), fontsize=12, weight="bold")
     write(left, 1 - 0.38 / height, facts, fontsize=8.5, color=_MUTED)
     handles: list[Artist] = [
         Patch(fc=emotion_hex(name), ec=_FAINT, lw=0.4, label=name) for name in analysis.labels

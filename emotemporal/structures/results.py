@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 from emotemporal.structures.checks import require, require_array
 from emotemporal.structures.faces import Track, TrackStatus
 from emotemporal.structures.media import VideoInfo
+from emotemporal.text import redacted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,7 +178,7 @@ class VideoAnalysis:
         return {
             "schema_version": SCHEMA_VERSION,
             "video": {
-                "path": info.path,
+                "path": redacted(info.path),
                 "width": info.width,
                 "height": info.height,
                 "num_frames": len(self.frame_index),
@@ -189,6 +191,11 @@ class VideoAnalysis:
             "settings": dict(self.settings),
             "warnings": list(self.warnings),
         }
+
+    def provenance_line(self) -> str:
+        """Return what made this, for any file's notes, as a line of JSON: checkpoint, settings, versions."""
+        made_by = {"checkpoint": dict(self.checkpoint), "settings": dict(self.settings)}
+        return json.dumps(made_by, sort_keys=True)
 
     def _clip_document(self, result: ClipResult) -> dict[str, Any]:
         document: dict[str, Any] = {

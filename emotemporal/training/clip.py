@@ -24,6 +24,7 @@ from emotemporal.labelling.aggregation import AGGREGATIONS
 from emotemporal.labelling.calibration import fit_temperature
 from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.models.temporal import TemporalHead, temper
+from emotemporal.models.torch_runners import TorchHead
 from emotemporal.networks import build_classifier
 from emotemporal.training.config import ClipConfig
 from emotemporal.training.engine import RunFolder, make_fabric, settings_of
@@ -223,13 +224,7 @@ def _run_fold(
     fabric: Fabric,
 ) -> list[ClipPrediction]:
     head = train_head(config, [clips[i] for i in fold.train], fabric, simulated=simulated)
-    with_head = EmotionClassifier(
-        classifier.backbone,
-        labels=classifier.labels,
-        temperature=classifier.temperature,
-        head=head,
-        device=fabric.device,
-    )
+    with_head = classifier.with_head(TorchHead(head, device=fabric.device))
     return predict_clips(with_head, [clips[i] for i in fold.test])
 
 

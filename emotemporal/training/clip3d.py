@@ -167,8 +167,9 @@ def train_clip3d(
     while trainer.epoch < config.optim.epochs:
         loss = _train_epoch(trainer, usable, labels, config)
         trainer.epoch += 1
+        line = folder.log_epoch(trainer.epoch, {"train_loss": loss})
         folder.save_state(trainer.state())
-        on_line(folder.log_epoch(trainer.epoch, {"train_loss": loss}))
+        on_line(line)
     return trainer.average
 
 

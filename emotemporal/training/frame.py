@@ -27,17 +27,17 @@ from emotemporal.errors import DataError, UsageError
 from emotemporal.labelling.calibration import fit_temperature
 from emotemporal.labels import FER7, FERPLUS8, LABEL_SETS, LabelMap
 from emotemporal.models.backbone import build_backbone, normalise_crops
-from emotemporal.models.classifier import run_backbone
 from emotemporal.models.mixed import landmark_vector
 from emotemporal.models.network import FrameNetwork
 from emotemporal.models.specs import BackboneSpec
-from emotemporal.networks import build_classifier
+from emotemporal.models.torch_runners import run_backbone
 from emotemporal.report.plots import plot_confusion, render_figure
 from emotemporal.training.augmentation import augment_faces, augment_faces_with_landmarks, mix_pairs
 from emotemporal.training.config import FrameConfig
 from emotemporal.training.distillation import teacher_probs
 from emotemporal.training.engine import RunFolder, Trainer, make_fabric, settings_of
 from emotemporal.training.metrics import classification_metrics
+from emotemporal.weights import load_frame_network
 
 # A picture of some 550 px a side, 40 kB an epoch.
 _PICTURE_DPI = 80
@@ -121,13 +121,14 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
                 header = _header(config, spec, logits, validation, trainer.epoch, metrics)
                 tensors = {f"backbone.{k}": v for k, v in trainer.average.state_dict().items()}
                 save_checkpoint(best_path, header, tensors)
+            line = folder.log_epoch(trainer.epoch, metrics)
             folder.save_state(trainer.state())
             title = f"PublicTest after epoch {trainer.epoch}: accuracy {metrics['accuracy']:.1%}"
             picture = render_figure(
                 plot_confusion(confusion, LABEL_SETS[config.label_set], title=title), dpi=_PICTURE_DPI
             )
             folder.log_picture("confusion", picture, trainer.epoch)
-            on_line(folder.log_epoch(trainer.epoch, metrics))
+            on_line(line)
         fabric.barrier()
     if folder is not None:
         folder.close()
@@ -157,7 +158,7 @@ def _initial_network(config: FrameConfig, spec: BackboneSpec) -> FrameNetwork:
     found = checkpoint.header.backbone
     if replace(found, dropout=spec.dropout) != spec:
         raise UsageError(f"initial {config.initial}: its dimensions {found} are not those asked for, {spec}")
-    return build_classifier(checkpoint).backbone
+    return load_frame_network(checkpoint)
 
 
 def _targets(

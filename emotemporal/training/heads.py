@@ -73,8 +73,8 @@ def train_head(
         loss = _train_epoch(trainer, usable, config)
         trainer.epoch += 1
         if folder is not None:
-            folder.save_state(trainer.state())
             line = folder.log_epoch(trainer.epoch, {"train_loss": loss})
+            folder.save_state(trainer.state())
             if on_line is not None and trainer.epoch % 10 == 0:
                 on_line(line)
     return trainer.average

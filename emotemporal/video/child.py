@@ -45,7 +45,7 @@ class _Process:
         with theirs:
             self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the child
             self.popen = _start(theirs.fileno(), self.errors)
-        self.end = weakref.finalize(self, _end, self.popen, self.peer, self.errors)
+        self.end = weakref.finalize(self, _end, self.owner, self.popen, self.peer, self.errors)
 
     @property
     def is_usable(self) -> bool:
@@ -202,8 +202,10 @@ def _start(connection: int, errors: Any) -> subprocess.Popen[bytes]:
     )
 
 
-def _end(process: subprocess.Popen[bytes], peer: Connection, errors: Any) -> None:
-    process.kill()
-    process.wait()
+def _end(owner: int, process: subprocess.Popen[bytes], peer: Connection, errors: Any) -> None:
+    # Not from a forked copy of the process whose child it is.
+    if owner == os.getpid():
+        process.kill()
+        process.wait()
     peer.close()
     errors.close()

@@ -11,7 +11,8 @@ from av.stream import Disposition
 
 from emotemporal.errors import VideoError
 from emotemporal.structures import VideoInfo
-from emotemporal.video.opening import MAX_PIXELS, is_address, open_video, require_file
+from emotemporal.text import is_address
+from emotemporal.video.opening import MAX_PIXELS, open_video, require_file
 from emotemporal.video.pictures import is_picture, read_picture
 
 _RATE_TOLERANCE_SECONDS = 0.002
@@ -91,8 +92,6 @@ def inspect_video(path: str | Path) -> Source:
     """
     try:
         with open_video(path) as container:
-            if container.format.name == "tty":  # FFmpeg would render any .txt file as a video of its text
-                raise VideoError(f"{path}: a text file, not a video; give a video or picture")
             stream = choose_stream(container, path)
             index, packets = stream.index, _read_packets(container, stream)
         with open_video(path) as container:
