@@ -173,9 +173,18 @@ def test_what_cannot_go_in_is_said_before_it_is_sent(browser, visit, tmp_path):
     with large.open("wb") as file:
         file.truncate(5_000_001)
     page.set_input_files("#files", [text, large])
-    said = [card_of(page, path.name).locator(".state").text_content() for path in (text, large)]
+    page.evaluate(
+        """() => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File(["x"], "dropped.pdf"));
+            dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
+        }"""
+    )
+    names = ("notes.txt", "large.mp4", "dropped.pdf")
+    said = [card_of(page, name).locator(".state").text_content() for name in names]
     assert said[0].startswith("notes.txt: a file of type .txt, neither a video nor a picture")
     assert said[1].startswith("large.mp4: larger than 5 MB; ")
+    assert said[2].startswith("dropped.pdf: a file of type .pdf, ")
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     page.get_by_role("button", name="Record from the camera").click()
     page.get_by_text("There is no camera.").wait_for()

@@ -171,6 +171,7 @@ export class UploadCard {
   }
 
   show(share) {
+    this.element.className = "item running";
     this.state.textContent = `Copying · ${percent(share)}`;
     this.bar.value = share;
   }
