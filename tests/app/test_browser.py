@@ -40,7 +40,8 @@ class HeldPipeline:
     """The shipped networks, which may be held up half way so that the browser is sure to see it."""
 
     def __init__(self) -> None:
-        self._pipeline = EmotionPipeline.load(device="cpu", one_thread=True)
+        # OpenVINO would have to compile them first.
+        self._pipeline = EmotionPipeline.load(device="cpu", backend="torch", one_thread=True)
         self.classifier = self._pipeline.classifier
         self.go_on = Event()
         self.go_on.set()

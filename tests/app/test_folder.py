@@ -27,9 +27,7 @@ def test_nobody_else_can_look_into_it_and_nothing_of_it_is_left(temporary):
     assert list(temporary.iterdir()) == []
 
 
-def test_what_a_killed_session_left_is_removed_by_the_next_but_not_what_a_running_one_has(
-    temporary, program, root
-):
+def test_the_next_session_removes_what_a_killed_one_left_but_no_running_one(temporary, program, root):
     environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(root)}
     children = [
         subprocess.Popen([sys.executable, program], env=environment, stdout=subprocess.PIPE, text=True)
