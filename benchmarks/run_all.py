@@ -9,6 +9,7 @@ _DATA = ROOT.parent / "shared" / "data"
 _BENCHMARKS = {
     "fer2013.py": [_DATA / "fer2013" / "fer2013.csv.xz"],
     "java_sed.py": [ROOT / "runs" / "java_sed_store"],
+    "clip_coverage.py": [ROOT / "runs" / f"java_sed_{seed}" for seed in range(2)],
     "causal_java_sed.py": [ROOT / "runs" / "java_sed_store"],
     "robustness.py": [_DATA / "fer2013" / "fer2013.csv.xz"],
     "frame_speed.py": [_DATA / "fer2013" / "fer2013.csv.xz"],

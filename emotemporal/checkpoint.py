@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 _HEADER_KEY = "emotemporal"
 _DEFAULT_NAME = "clip_default.safetensors"
+_FRAME_NAME = "frame_fer2013.safetensors"
 _CAUSAL_HEAD_NAME = "causal_head.safetensors"
 _HEAD = "head."
 # The largest network here has 24 M parameters; a file of this size is something else.
@@ -314,6 +315,15 @@ def default_checkpoint() -> Path:
         CheckpointError: it is not there.
     """
     return _shipped(_DEFAULT_NAME, "--checkpoint")
+
+
+def default_frame_checkpoint() -> Path:
+    """Return the path of the shipped frame network.
+
+    Raises:
+        CheckpointError: it is not there.
+    """
+    return _shipped(_FRAME_NAME, "checkpoint")
 
 
 def default_causal_head() -> Path:

@@ -162,6 +162,8 @@ def _extract_one(
 def _extract_here(
     items: Sequence[ClipItem], store: CropStore, make_detector: DetectorFactory, workers: int
 ) -> Generator[tuple[ClipItem, str], None, None]:
+    if not items:
+        return  # nor are the networks loaded
     # These may load PyTorch.
     detector, predictor = make_detector(), _make_predictor(store)
     with one_torch_thread():

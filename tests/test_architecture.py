@@ -32,6 +32,7 @@ FLOORS = {
     "batch": 4,
     "training": 4,
     "doctor": 4,
+    "estimator": 4,
     "app": 5,
     "cli": 5,
     "__init__": 6,

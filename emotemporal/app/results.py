@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import quote
 
 from emotemporal.app.videos import Task, Video
-from emotemporal.pipeline import write_overlay
 from emotemporal.report.formats import FORMATS
+from emotemporal.report.overlay_video import write_overlay
 from emotemporal.report.page import render_report_page, write_report_page
 from emotemporal.report.page_tables import aggregations
 from emotemporal.report.palette import emotion_hex
@@ -144,11 +144,12 @@ def _summarise(analysis: VideoAnalysis, video: Video) -> dict[str, Any]:
     people = []
     for timeline in analysis.timelines:
         result = timeline.clip[name]
+        told = result.label(analysis.min_confidence)
         people.append(
             {
                 "id": int(timeline.track_id),
-                "emotion": result.emotion,
-                "colour": emotion_hex(result.emotion),
+                "emotion": told,
+                "colour": emotion_hex(told),
                 "confidence": float(result.confidence),
             }
         )

@@ -46,6 +46,8 @@ class Request:
     """The clip label shown first; None for the head's where there is one."""
     smooth: str = "hmm"
     frame_labels: str = "network"
+    min_confidence: float = 0.0
+    """Labels of lower confidence are told as uncertain."""
     per_frame: bool = False
     overlay: bool = False
     formats: tuple[str, ...] = ()

@@ -110,7 +110,11 @@ class Labeller:
         # Before it is read: whatever changes from here on is not what was labelled.
         source = file_stamp(job.video)
         analysis = self._analyze(
-            job.video, smooth=request.smooth, frame_labels=request.frame_labels, on_progress=on_progress
+            job.video,
+            smooth=request.smooth,
+            frame_labels=request.frame_labels,
+            min_confidence=request.min_confidence,
+            on_progress=on_progress,
         )
         analysis = replace(analysis, settings={**analysis.settings, "aggregate": self._aggregate})
         # The cheap results first, so that they are kept.

@@ -103,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _evaluate_runs(options: Any) -> _Measured:
     from emotemporal.training.cross_validation import measure_cross_validation, read_cross_validation
+    from emotemporal.training.evaluation import coverage_report
 
     given = [name for name in _OF_CHECKPOINTS if getattr(options, name.replace("-", "_"))]
     if given:
@@ -110,6 +111,7 @@ def _evaluate_runs(options: Any) -> _Measured:
     runs = [read_cross_validation(folder) for folder in options.cross_validation]
     document = {"split": "held out", "num_left_out": 0, **measure_cross_validation(runs)}
     predictions = [prediction for run in runs for prediction in run.predictions]
+    document["coverage"] = coverage_report(predictions, runs[0].aggregations)
     names = ["predictions.csv"] if len(runs) == 1 else [f"predictions_seed{run.seed}.csv" for run in runs]
     tables = {name: run.predictions for name, run in zip(names, runs, strict=True)}
     return _Measured(document, _beliefs(predictions, document), tables)
@@ -182,7 +184,7 @@ def _evaluate_clips(
     from emotemporal.labelling.aggregation import AGGREGATIONS
     from emotemporal.networks import build_classifier, choose_labels
     from emotemporal.runtime import choose_device
-    from emotemporal.training.evaluation import clip_report, fold_report, predict_clips
+    from emotemporal.training.evaluation import clip_report, coverage_report, fold_report, predict_clips
 
     source, label_map = choose_labels(checkpoint, label_set)
     classifier = build_classifier(checkpoint, classifier=source, device=choose_device(options.device))
@@ -216,6 +218,7 @@ def _evaluate_clips(
         "num_trained_on": num_trained,
         "labels": list(label_map.target),
         **report["aggregations"],
+        "coverage": coverage_report(predictions, aggregations),
     }
     if len(held_out) > 1:
         parts = {name: [clip.clip_id for clip in part] for name, part in held_out.items()}

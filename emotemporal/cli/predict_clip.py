@@ -67,6 +67,14 @@ def _parser() -> ArgumentParser:
         default="network",
         help="what the smoothed frame labels are made of: the frame network, or what the head made of it",
     )
+    parser.add_argument(
+        "--min-confidence",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="call clips, and frames by their smoothed probability, uncertain where that is below P, from 0 "
+        "to 1; a vote by the frames' mean probability of its emotion",
+    )
     parser.add_argument("--smooth", choices=["hmm", "ema", "none"], default="hmm", help="of the frame labels")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument(
@@ -124,6 +132,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UsageError("--baseline is for labels by landmarks; give --geometry FILE as well")
     if options.json and options.json_lines:
         raise UsageError("--json and --json-lines: choose one")
+    if not 0 <= options.min_confidence <= 1:
+        raise UsageError(f"--min-confidence {options.min_confidence}: expected a probability, 0 to 1")
     options.formats = _parse_formats(options.formats)
     workers = _num_workers(options.workers)
     output_dir = _writable_folder(Path(options.output_dir))

@@ -101,7 +101,7 @@ def write_statistics_json(
         )
     document = {
         "video": redacted(analysis.info.path),
-        "labels": list(analysis.labels),
+        "labels": list(analysis.told_labels),
         "max_lag_seconds": max_lag_seconds,
         "people": people,
         "pairs": pairs.to_dict("records"),
@@ -233,9 +233,10 @@ def write_coco(analysis: VideoAnalysis, path: str | Path) -> None:
     """
     info, name = analysis.info, PurePath(media_name(analysis.info.path))
     about = {"description": printable(name.name), "version": version("emotemporal")}
-    about = {**about, **json.loads(analysis.provenance_line())}
+    about |= json.loads(analysis.provenance_line())
     videos = [{"id": 1, "file_name": name.name, "width": info.width, "height": info.height}]
-    categories = [{"id": i, "name": x, "supercategory": "emotion"} for i, x in enumerate(analysis.labels, 1)]
+    kinds = enumerate(analysis.told_labels, 1)
+    categories = [{"id": i, "name": x, "supercategory": "emotion"} for i, x in kinds]
     images = (
         {
             "id": int(index) + 1,
@@ -317,8 +318,8 @@ def _cues(analysis: VideoAnalysis, asked_by: Callable[..., None]) -> list[_Cue]:
     for row in segments_table(analysis).itertuples():
         onset, offset = (max(0, round(1000 * x)) for x in (row.onset_seconds, row.offset_seconds))
         if onset < offset:
-            percent = round(100 * row.mean_intensity)
-            cues.append(_Cue(onset, offset, row.track_id, printable(row.emotion), percent))
+            told = printable(row.emotion), round(100 * row.mean_intensity)
+            cues.append(_Cue(onset, offset, row.track_id, *told))
     return sorted(cues)
 
 
@@ -359,11 +360,10 @@ def _elan_media(source: str, file: Path) -> dict[str, str]:
 
 
 def _coco_boxes(analysis: VideoAnalysis) -> Iterator[dict[str, Any]]:
-    info = analysis.info
-    category = {name: place for place, name in enumerate(analysis.labels, 1)}
+    category = {name: place for place, name in enumerate(analysis.told_labels, 1)}
     table = analysis.to_dataframe().dropna(subset="track_id")
     corners = table[["x1", "y1", "x2", "y2"]].to_numpy(np.float64)
-    corners = corners.clip(0, [info.width, info.height] * 2).round(2)
+    corners = corners.clip(0, [analysis.info.width, analysis.info.height] * 2).round(2)
     sizes = corners[:, 2:] - corners[:, :2]
     number = 0
     for row, corner, (width, height) in zip(table.itertuples(), corners, sizes, strict=True):
@@ -396,5 +396,5 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_nan(item) for item in value]
+        return list(map(_without_nan, value))
     return None if isinstance(value, float) and np.isnan(value) else value

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 from emotemporal.report.page_data import PageData, pack_analysis
 from emotemporal.report.page_tables import aggregations, clips_html, details_html, video_name, warnings_html
-from emotemporal.report.palette import emotion_colour, emotion_hex
+from emotemporal.report.palette import emotion_hex, text_hex
 from emotemporal.report.tables import duration, open_to_replace, printable
 from emotemporal.structures import EmotionTimeline, VideoAnalysis
 from emotemporal.video.opening import is_address, is_sequence
@@ -63,13 +63,13 @@ def render_report_page(
         **packed.layout,
         "is_still": analysis.info.is_still,
         "has_audio": analysis.info.has_audio,
-        "colours": [emotion_hex(name) for name in analysis.labels],
-        "text_colours": [_text_colour(name) for name in analysis.labels],
+        "colours": [emotion_hex(name) for name in analysis.told_labels],
+        "text_colours": [text_hex(name) for name in analysis.told_labels],
         "sources": sources,
         "no_source": "" if sources else _why_no_source(analysis),
     }
     for person, timeline in zip(document["people"], analysis.timelines, strict=True):
-        person["clip"] = _clip_line(timeline, aggregations(analysis))
+        person["clip"] = _clip_line(timeline, aggregations(analysis), analysis.min_confidence)
     heading = printable(title or video_name(analysis.info.path))
     return Template(_asset("page.html")).substitute(
         policy=html.escape(_policy(scripts, style, sources)),
@@ -101,7 +101,8 @@ def _script_json(document: Any) -> str:
 
 
 def _palette(analysis: VideoAnalysis) -> str:
-    rules = [f'[data-emotion="{i}"]{{--emotion:{emotion_hex(x)}}}' for i, x in enumerate(analysis.labels)]
+    told = enumerate(analysis.told_labels)
+    rules = [f'[data-emotion="{place}"]{{--emotion:{emotion_hex(name)}}}' for place, name in told]
     return "\n".join(["", *rules, ""])
 
 
@@ -149,12 +150,12 @@ def _why_no_source(analysis: VideoAnalysis) -> str:
     return "The video was made of numbered pictures, which a browser cannot play."
 
 
-def _clip_line(timeline: EmotionTimeline, names: list[str]) -> str:
+def _clip_line(timeline: EmotionTimeline, names: list[str], min_confidence: float) -> str:
     """Return the clip label that counts, as it stands beside a person's name."""
     for name in names:
         if name in timeline.clip:
             result = timeline.clip[name]
-            return f"{result.emotion} {100 * result.confidence:.0f}% by {name}"
+            return f"{result.label(min_confidence)} {100 * result.confidence:.0f}% by {name}"
     return ""
 
 
@@ -171,13 +172,6 @@ def _notes(analysis: VideoAnalysis, packed: PageData) -> list[str]:
             notes.append(f"{wording.format(packed.together[name])}, to keep the page small.")
     notes.append("Times, smoothed labels and segments are exact.")
     return notes
-
-
-def _text_colour(name: str) -> str:
-    """Return what text on an emotion's colour is written in: ink or white, whichever stands out more."""
-    linear = [(value / 255) ** 2.2 for value in emotion_colour(name)]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "#ffffff" if luminance < 0.18 else "#14171c"
 
 
 def _facts(analysis: VideoAnalysis) -> str:

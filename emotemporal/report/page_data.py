@@ -65,6 +65,7 @@ def pack_analysis(analysis: VideoAnalysis, *, budget_bytes: int = BUDGET_BYTES) 
         "width": analysis.info.width,
         "height": analysis.info.height,
         "labels": list(analysis.labels),
+        "told": list(analysis.told_labels),
         "num_frames": len(analysis.pts_seconds),
         "end_seconds": float(frame_ends(analysis)[-1]),
         "box_step": _box_step(analysis),
@@ -97,10 +98,10 @@ def _next_to_thin(together: dict[str, int]) -> str | None:
 def _segments(analysis: VideoAnalysis) -> bytes:
     """Return the rows of `segments_table` of each person as JSON.
 
-    Of a row: emotion, frames, mean and peak of its probability, the peak's frame within the video. When a
+    Of a row: label, frames, mean and peak of its probability, the peak's frame within the video. When a
     segment begins and ends follows from the frames.
     """
-    place = {name: index for index, name in enumerate(analysis.labels)}
+    place = {name: index for index, name in enumerate(analysis.told_labels)}
     people: dict[int, list[list[float]]] = {int(track.track_id): [] for track in analysis.tracks}
     for row in segments_table(analysis).itertuples():
         peak = int(np.searchsorted(analysis.pts_seconds, row.peak_seconds))

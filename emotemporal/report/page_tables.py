@@ -49,10 +49,10 @@ def clips_html(analysis: VideoAnalysis) -> str:
     for track, timeline in zip(analysis.tracks, analysis.timelines, strict=True):
         own = shares[shares["track_id"] == track.track_id]["share"].to_numpy()
         cells = [_person_cell(track)]
-        cells += [_result_cell(timeline.clip.get(name), analysis.labels) for name in names]
+        cells += [_result_cell(timeline.clip.get(name), analysis) for name in names]
         if has_geometry:
-            cells.append(_geometry_cell(timeline.geometry))
-        cells += [_agreement_cell(timeline, names), _shares_cell(own, analysis.labels)]
+            cells.append(_geometry_cell(timeline.geometry, analysis.min_confidence))
+        cells += [_agreement_cell(timeline, names), _shares_cell(own, analysis.told_labels)]
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return (
         '<section class="sheet" aria-labelledby="clips-title"><h2 id="clips-title">Clip labels</h2>'
@@ -112,23 +112,26 @@ def _person_cell(track: Track) -> str:
     )
 
 
-def _result_cell(result: ClipResult | None, labels: tuple[str, ...]) -> str:
+def _result_cell(result: ClipResult | None, analysis: VideoAnalysis) -> str:
     if result is None:
         return "<td>–</td>"
-    place = labels.index(result.emotion)
+    label = result.label(analysis.min_confidence)
+    told = f"{100 * result.confidence:.0f}%"
+    if label != result.emotion:
+        told = f"{result.emotion} {told}"
+    place = analysis.told_labels.index(label)
     swatch = f'<span class="swatch" data-emotion="{place}" aria-hidden="true"></span>'
-    return (
-        f'<td><span class="emotion">{swatch}{text(result.emotion)}</span>'
-        f'<span class="sub">{100 * result.confidence:.0f}%</span></td>'
-    )
+    return f'<td><span class="emotion">{swatch}{text(label)}</span><span class="sub">{text(told)}</span></td>'
 
 
-def _geometry_cell(result: GeometryResult | None) -> str:
+def _geometry_cell(result: GeometryResult | None, min_confidence: float) -> str:
     """Without a swatch: the landmarks' emotions are others."""
     if result is None:
         return "<td>–</td>"
     told = f"{100 * result.confidence:.0f}%" + (", against a baseline" if result.baseline else "")
-    return f'<td>{text(result.emotion)}<span class="sub">{told}</span></td>'
+    if result.label(min_confidence) != result.emotion:
+        told = f"{result.emotion} {told}"
+    return f'<td>{text(result.label(min_confidence))}<span class="sub">{text(told)}</span></td>'
 
 
 def _agreement_cell(timeline: EmotionTimeline, names: list[str]) -> str:

@@ -13,6 +13,7 @@ COLUMNS: tuple[str, ...] = (
     "person",
     "label",
     "confidence",
+    "aggregations_agree",
     "share_seen",
     "first_seconds",
     "last_seconds",
@@ -41,7 +42,7 @@ def write_summary_csv(path: str | Path, results: Sequence[tuple[str, Mapping[str
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for video, document, error in results:
-            for cells in [[""] * 7] if document is None else _rows(document):
+            for cells in [[""] * 8] if document is None else _rows(document):
                 texts = [cell_text(redacted(text)) for text in (video, cells[-1], error)]
                 writer.writerow([texts[0], *cells[:-1], *texts[1:]])
 
@@ -54,7 +55,8 @@ def _rows(document: Mapping[str, Any]) -> list[list[str]]:
     for person in document["people"]:
         result = person["clip"][aggregate]
         row = [str(person["track_id"]), result["emotion"], f"{result['confidence']:.6f}"]
+        row += ["yes" if person["aggregations_agree"] else "no"]
         row += [f"{person['num_frames_seen'] / num_frames:.4f}"]
         row += [f"{person[name]:.6f}" for name in ("first_seconds", "last_seconds")]
         rows.append([*row, warnings])
-    return rows or [[""] * 6 + [warnings]]
+    return rows or [[""] * 7 + [warnings]]

@@ -78,6 +78,7 @@ def test_the_summary_has_a_row_for_every_person_and_every_failure(run, folder, t
         vote = person["clip"]["vote"]
         assert (row["person"], row["label"]) == (str(person["track_id"]), vote["emotion"])
         assert float(row["confidence"]) == pytest.approx(vote["confidence"], abs=1e-6)
+        assert row["aggregations_agree"] == ("yes" if person["aggregations_agree"] else "no")
         assert (row["share_seen"], row["first_seconds"], row["error"]) == ("1.0000", "0.000000", "")
     assert failed["video"] == "in/=c.mp4"
     assert failed["label"] == failed["warnings"] == ""
@@ -220,7 +221,7 @@ def test_a_dead_process_is_a_failure_of_its_video(run, folder, tmp_path, monkeyp
     assert code == 1
     assert any(line.startswith("error: in/a.png: the process for it was killed") for line in errors)
     summary = (tmp_path / "out" / "summary.csv").read_text()
-    assert 'in/a.png,,,,,,,,"in/a.png: the process for it was killed, ' in summary
+    assert 'in/a.png,,,,,,,,,"in/a.png: the process for it was killed, ' in summary
     assert (tmp_path / "out" / "b.json").exists()
 
 

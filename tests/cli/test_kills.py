@@ -8,20 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from kill_nine import (
-    Job,
-    Nursery,
-    communicate,
-    extract_job,
-    marked,
-    predict_job,
-    run_trial,
-    run_unbroken,
-    start,
-    train_clip_job,
-    train_frame_job,
-    write_faces,
-)
+from kill_nine import Nursery, communicate, marked, run_trial, run_unbroken, start
+from killed_jobs import Job, extract_job, predict_job, train_clip_job, train_frame_job, write_faces
 
 pytestmark = pytest.mark.timeout(400)
 COMMANDS = ("predict_clip", "extract_faces", "train_frame", "train_clip")

@@ -18,7 +18,7 @@ from emotemporal.labels import FER7
 from emotemporal.report import page_data
 from emotemporal.report.page import render_report_page, write_report_page
 from emotemporal.report.page_data import pack_analysis, quantised
-from emotemporal.structures import GeometryResult, VideoAnalysis
+from emotemporal.structures import ClipResult, GeometryResult, VideoAnalysis
 
 HOSTILE = "</script><img src=x onerror=alert(1)>.mp4"
 STREAMS = ("frames", "boxes", "smoothed", "raw")
@@ -254,6 +254,23 @@ def test_clip_labels_of_every_aggregation_and_where_they_differ(
     assert "happy 100%" in texts
     assert texts.count("A talk") == 1
     assert "A talk · emotions" in texts
+
+
+def test_what_is_uncertain_is_told_so(analysis) -> None:
+    probs = np.array([0.1, 0.1, 0.1, 0.4, 0.1, 0.1, 0.1], np.float32)
+    first = replace(analysis.timelines[0], clip={"sum": ClipResult("happy", probs, 0.4)})
+    settings = {**analysis.settings, "min_confidence": 0.6}
+    doubtful = replace(analysis, settings=settings, timelines=(first, *analysis.timelines[1:]))
+    page = render(doubtful)
+    layout, streams = json.loads(page.embedded("layout")), streams_of(page)
+    assert layout["told"] == [*FER7, "uncertain"]
+    assert len(layout["colours"]) == len(layout["text_colours"]) == 8
+    segments = json.loads(streams["frames"].take(layout["text_bytes"]).tobytes())
+    told = [layout["told"][row[0]] for rows in segments for row in rows]
+    assert told == segments_table(doubtful)["emotion"].tolist()
+    assert "uncertain" in told
+    # In the table of clips it stands beside what is most probable.
+    assert "happy 40%" in page.texts
 
 
 def test_a_video_without_faces_has_a_page_too(make_analysis) -> None:

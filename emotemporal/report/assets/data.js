@@ -20,6 +20,11 @@ class Probabilities {
     return this.levels[emotion][0].mean[Math.floor(frame / this.together)] / 255;
   }
 
+  /** Of an emotion as `at`; of `uncertain`, which comes after all emotions, that of the most probable one. */
+  shareOf(label, frame) {
+    return this.at(label < this.levels.length ? label : this.top(frame), frame);
+  }
+
   /** The most probable emotion on the person's frame. */
   top(frame) {
     const place = Math.floor(frame / this.together);

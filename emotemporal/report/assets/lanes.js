@@ -136,7 +136,7 @@ function drawBand(context, line, person, band) {
     // A hair of the ground between neighbours.
     context.fillRect(x, band.top, Math.max(end - x - (end - x > 3 ? 1 : 0), 0.5), band.height);
     context.globalAlpha = 1;
-    const name = analysis.labels[segment.emotion];
+    const name = analysis.told[segment.emotion];
     const start = Math.max(x, 0);
     if (Math.min(end, line.width) - start < context.measureText(name).width + 12) continue;
     context.fillStyle = isOther ? paint.ink : analysis.text_colours[segment.emotion];

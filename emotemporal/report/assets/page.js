@@ -31,10 +31,10 @@ class ReportPage {
     for (const person of analysis.people) {
       element("person").append(make("option", { value: person.place, text: `person ${person.id}` }));
     }
-    const legend = analysis.labels.map((name, emotion) => {
+    analysis.labels.forEach((name, emotion) => {
       element("emotion").append(make("option", { value: emotion, text: name }));
-      return make("li", {}, emotionTag(analysis, emotion));
     });
+    const legend = analysis.told.map((_, label) => make("li", {}, emotionTag(analysis, label)));
     const hatch = make("span", { class: "swatch hatch", "aria-hidden": "true" });
     const gap = make("span", { class: "swatch gap", "aria-hidden": "true" });
     if (analysis.people.some((person) => person.unseenShare(0, person.numFrames))) {

@@ -274,8 +274,8 @@ class Overlay {
       marks.push({
         person,
         colour: this.analysis.colours[emotion],
-        text: this.analysis.labels[emotion],
-        share: percent(probs.at(emotion, frame)),
+        text: this.analysis.told[emotion],
+        share: percent(probs.shareOf(emotion, frame)),
         isDashed: person.status[frame] === 2,
         isChosen: !choice.person || choice.person === person,
         box: { x: x * scaleX, y: y * scaleY, width: width * scaleX, height: height * scaleY },

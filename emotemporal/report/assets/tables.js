@@ -17,7 +17,7 @@ function make(name, { text, ...attributes } = {}, ...children) {
 
 function emotionTag(analysis, emotion) {
   const swatch = make("span", { class: "swatch", "data-emotion": emotion, "aria-hidden": "true" });
-  return make("span", { class: "emotion" }, swatch, analysis.labels[emotion]);
+  return make("span", { class: "emotion" }, swatch, analysis.told[emotion]);
 }
 
 /** What everyone in view shows on the frame that is shown. */
@@ -51,8 +51,8 @@ class NowPanel {
     const probs = choice.isRaw ? person.raw : person.smoothed;
     const emotion = choice.isRaw ? person.raw.top(frame) : person.labels[frame];
     card.label.dataset.emotion = emotion;
-    card.word.textContent = this.analysis.labels[emotion];
-    card.share.textContent = percent(probs.at(emotion, frame));
+    card.word.textContent = this.analysis.told[emotion];
+    card.share.textContent = percent(probs.shareOf(emotion, frame));
     card.how.textContent = person.status[frame] === 2 ? "face not found here" : "";
     card.bars.forEach(({ bar, value }, place) => {
       const probability = probs.at(place, frame);
@@ -85,7 +85,7 @@ class NowPanel {
   sentence(index, choice) {
     const told = this.analysis.people
       .filter((person) => person.frameOf(index) >= 0 && (!choice.person || person === choice.person))
-      .map((person) => `person ${person.id} ${this.analysis.labels[this.#labelOf(person, index, choice)]}`);
+      .map((person) => `person ${person.id} ${this.analysis.told[this.#labelOf(person, index, choice)]}`);
     return told.length ? told.join(", ") : this.#sayNobody(choice);
   }
 
@@ -182,7 +182,7 @@ class SegmentsTable extends EventTarget {
   #makeRow(segment) {
     const { analysis } = this;
     const onset = clock(segment.onset);
-    const told = `Go to ${onset}, person ${segment.person.id} ${analysis.labels[segment.emotion]}`;
+    const told = `Go to ${onset}, person ${segment.person.id} ${analysis.told[segment.emotion]}`;
     const jump = make("button", { type: "button", class: "jump", "aria-label": told, text: onset });
     const number = (text) => make("td", { class: "number", text });
     return make(
