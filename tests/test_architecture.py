@@ -33,6 +33,7 @@ FLOORS = {
     "training": 4,
     "doctor": 4,
     "estimator": 4,
+    "app": 5,
     "cli": 5,
     "__init__": 6,
 }
