@@ -17,7 +17,6 @@ _MODULES = {
     "scikit-learn": "sklearn",
     "opencv-python-headless": "cv2",
     "dlib-bin": "dlib",
-    "python-multipart": "multipart",
 }
 EXTRAS = {
     "openvino": "the networks run faster on a CPU",
