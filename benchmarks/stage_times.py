@@ -34,7 +34,7 @@ _STAGES = {
     "shot cuts": ["emotemporal.faces.shots.ShotCutDetector.is_cut"],
     "full detector": ["emotemporal.faces.detector.MtcnnDetector.detect_faces"],
     "refinement": ["emotemporal.faces.detector.MtcnnDetector.refine_faces"],
-    "alignment": ["emotemporal.pipeline.align_faces"],
+    "alignment": ["emotemporal.faces.gathering.align_faces"],
     "frame network": ["emotemporal.models.classifier.EmotionClassifier.classify_crops"],
     "temporal head": ["emotemporal.models.classifier.EmotionClassifier.classify_sequence"],
     "smoothing": ["emotemporal.pipeline.smooth_probs"],
