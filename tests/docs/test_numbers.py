@@ -1,12 +1,13 @@
 """Measured numbers on the pages are those of benchmarks/results.
 
 A number is followed by where it stands: `35.4 %<!-- java_sed_sum:value -->`; parts of a place are parted by
-slashes, and positions in lists are numbers.
+slashes, and positions in lists are numbers, or `median`.
 """
 
 import json
 import re
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -22,7 +23,10 @@ _FENCES = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 def look_up(name: str, place: str) -> float:
     found: Any = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
     for key in place.split("/"):
-        found = found[int(key)] if isinstance(found, list) else found[key]
+        if isinstance(found, list):
+            found = median(found) if key == "median" else found[int(key)]
+        else:
+            found = found[key]
     return float(found)
 
 

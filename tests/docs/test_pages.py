@@ -26,6 +26,7 @@ _FENCE = re.compile(
     r"(?:\n+<!-- files: (?P<files>[^\n]*?) -->$)?",
     re.MULTILINE | re.DOTALL,
 )
+_WIDTH = 82
 # Text to read, not to run.
 _READ = {"text", "json", "csv", "yaml"}
 # Of a line that is not run, what is not ours to check.
@@ -82,6 +83,8 @@ def test_every_fence_is_read(page: Path) -> None:
 def test_a_block_says_what_it_is(block: Block) -> None:
     assert block.language in {"bash", "python"} | _READ
     assert block.reason is None or len(block.reason) > 5
+    # What does not fit is cut off by the page.
+    assert max(map(len, block.text.splitlines())) <= _WIDTH
 
 
 @pytest.mark.timeout(400)
