@@ -25,7 +25,7 @@ _RETURN_SPEED = 2.0
 _MAX_RETURN_RATIO = 1.8
 _AGREEMENT = 0.6
 """A refined box and the detector's that share this part are equally right, and the refined one jumps less."""
-_MAX_UNLIKE = 0.2
+MAX_UNLIKE = 0.2
 """Greatest difference of two looks of one person within a shot; a quarter or half of a second apart it is
 0.02 to 0.08 in the middle and 0.09 to 0.22 for the worst of a hundred, in four real clips."""
 
@@ -80,11 +80,11 @@ class FaceFollower:
         self._max_unconfirmed = max_unconfirmed
         self._shots = shots or ShotCutDetector()
         self._active: list[Trail] = []
-        """Faces in sight or lost for less than `max_gap_seconds`."""
+        """Faces in sight, or given up or lost for less than `max_gap_seconds`."""
 
     def _follow(self, frame: Frame) -> None:
         """Look on this frame for every active face, from where it was last."""
-        trails = self._active
+        trails = [trail for trail in self._active if not trail.is_given_up]
         if not trails:
             return
         starts = np.stack([self._start_box(trail, frame) for trail in trails])
@@ -99,7 +99,7 @@ class FaceFollower:
             # Looking for a lost face where another one is would only find that one.
             if not holds[i] or in_sight[i] or self._is_taken(found.boxes[i], frame):
                 continue
-            if look_distance(face_look(frame.image, found.boxes[i]), trail.look) <= _MAX_UNLIKE:
+            if look_distance(face_look(frame.image, found.boxes[i]), trail.look) <= MAX_UNLIKE:
                 trail.sightings.append(sighting_of(frame, found, i, TrackStatus.TRACKED))
 
     def _start_box(self, trail: Trail, frame: Frame) -> np.ndarray:
@@ -184,6 +184,7 @@ class FaceFollower:
         for trail, returned in continued:
             trail.sightings.extend(returned.sightings)
             trail.num_unconfirmed = 0
+            trail.is_given_up = False
             trail.remember_look(returned.look)
         known = {id(returned) for _, returned in continued}
         fresh = [t for t in new if id(t) not in known and t.last.score >= self._min_score]
@@ -199,7 +200,7 @@ class FaceFollower:
         firsts = [trail.sightings[0] for trail in new]
         gaps = np.array([[first.pts_seconds - t.last.pts_seconds for first in firsts] for t in lost])
         unlike = np.array([[look_distance(t.look, trail.look) for trail in new] for t in lost])
-        possible = (gaps > 0) & (gaps <= self._max_gap_seconds) & (unlike <= _MAX_UNLIKE)
+        possible = (gaps > 0) & (gaps <= self._max_gap_seconds) & (unlike <= MAX_UNLIKE)
         # A sure detection may lie farther off the longer the face was out of sight; a weak one may not.
         roam = _RETURN_SPEED * gaps * np.array([trail.last.score >= self._min_score for trail in new])
         reach = np.where(possible, _MAX_STEP + roam, -1.0)
@@ -207,18 +208,22 @@ class FaceFollower:
         before = np.stack([t.predict_box(max(f.pts_seconds for f in firsts)) for t in lost])
         now = np.stack([first.box for first in firsts])
         pairs = match_boxes(
-            before, now, reach=reach, max_size_ratio=_MAX_RETURN_RATIO, dissimilarity=unlike / _MAX_UNLIKE
+            before, now, reach=reach, max_size_ratio=_MAX_RETURN_RATIO, dissimilarity=unlike / MAX_UNLIKE
         )
         return [(lost[i], new[j]) for i, j in pairs]
 
-    def _gone(self, frame: Frame) -> list[Trail]:
-        """Return the faces that are to be followed no more after a key frame."""
-        return [
-            trail
-            for trail in self._active
-            if trail.num_unconfirmed > self._max_unconfirmed
-            or frame.pts_seconds - trail.last.pts_seconds > self._max_gap_seconds
-        ]
+    def _give_up(self, frame: Frame) -> None:
+        """After a key frame, stop to look for faces that may be none, and forget those that stayed away."""
+        for trail in self._active:
+            # A profile may turn back to the camera in time: it is kept for `_join`.
+            trail.is_given_up |= trail.num_unconfirmed > self._max_unconfirmed
+        self._let_go(
+            [t for t in self._active if frame.pts_seconds - t.last.pts_seconds > self._max_gap_seconds]
+        )
+
+    def _is_missed(self, trail: Trail) -> bool:
+        """True if the full detector is to look for this face as soon as it is out of sight."""
+        return not (trail.is_searched or trail.is_given_up)
 
 
 def sighting_of(frame: Frame, found: Detections, row: int, status: TrackStatus) -> Sighting:
