@@ -25,7 +25,7 @@ from emotemporal.datasets.splices import splice_clips
 from emotemporal.labelling.smoothing import CausalSmoother, smooth_probs
 from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
 from emotemporal.models.streaming import PersonStream
-from emotemporal.models.temporal import TemporalHead
+from emotemporal.models.torch_runners import TorchHead
 from emotemporal.networks import build_classifier
 from emotemporal.training.clip import load_simulated
 from emotemporal.training.config import ClipConfig
@@ -50,20 +50,19 @@ def main(store: str) -> None:
     # Both are set by the same clips of still faces.
     simulated = load_simulated(offline_config, frame, lambda line: print(line, file=sys.stderr))
     offline, causal = (
-        {subject: with_head(frame, head) for subject, head in train_heads(clips, simulated, config).items()}
+        {
+            subject: frame.with_head(TorchHead(head))
+            for subject, head in train_heads(clips, simulated, config).items()
+        }
         for config in (offline_config, causal_config)
     )
     report_clips(clips, offline, causal, offline_config.head.kind)
     report_frames(clips, offline, causal)
 
 
-def with_head(frame: EmotionClassifier, head: TemporalHead) -> EmotionClassifier:
-    return EmotionClassifier(frame.backbone, labels=frame.labels, temperature=frame.temperature, head=head)
-
-
 def stream(classifier: EmotionClassifier, evidence: FrameEvidence, pts_seconds: np.ndarray) -> np.ndarray:
     """Return frame and clip probabilities after each frame, float32 (L, 2, C)."""
-    person = PersonStream(classifier)
+    person = PersonStream(classifier.head)
     rows = zip(evidence.embeddings, evidence.log_probs, pts_seconds.tolist(), strict=True)
     return np.stack([np.stack(person.step(*row)) for row in rows])
 

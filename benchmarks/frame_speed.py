@@ -19,9 +19,9 @@ from scipy.special import softmax
 from emotemporal.checkpoint import load_checkpoint
 from emotemporal.datasets.fer2013 import read_fer2013
 from emotemporal.models.backbone import normalise_crops
-from emotemporal.models.classifier import run_backbone
-from emotemporal.models.openvino import OpenVinoBackbone
-from emotemporal.networks import build_classifier
+from emotemporal.models.openvino import OpenVinoFrame
+from emotemporal.models.torch_runners import run_backbone
+from emotemporal.weights import load_frame_network
 
 _BATCH = 32
 _ROUNDS = 7
@@ -31,15 +31,14 @@ _TOLERANCE = 0.01
 
 def main(table: str, checkpoint: str = str(ROOT / "checkpoints" / "frame_fer2013.safetensors")) -> None:
     weights = load_checkpoint(checkpoint)
-    classifier = build_classifier(weights)
-    network = classifier.backbone
+    network = load_frame_network(weights)
     images = read_fer2013(table).split("PublicTest").images
     backends: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "torch float32": lambda crops: _float32(network, crops),
         "torch": lambda crops: run_backbone(network, crops, batch_size=_BATCH)["fer7"],
     }
     if find_spec("openvino"):
-        compiled = OpenVinoBackbone(network)
+        compiled = OpenVinoFrame(network.spec, lambda: network)
         backends["openvino"] = lambda crops: compiled.run(crops, batch_size=_BATCH)["fer7"]
     rates: dict[str, list[float]] = {name: [] for name in backends}
     for _ in range(_ROUNDS):

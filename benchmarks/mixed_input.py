@@ -17,11 +17,11 @@ from scipy.stats import bootstrap
 from emotemporal.checkpoint import load_checkpoint
 from emotemporal.datasets.face_landmarks import face_landmarks
 from emotemporal.datasets.fer2013 import FaceImages, read_fer2013
-from emotemporal.models.classifier import run_backbone
 from emotemporal.models.specs import BackboneSpec
-from emotemporal.networks import build_classifier
+from emotemporal.models.torch_runners import run_backbone
 from emotemporal.training.config import FrameConfig, OptimConfig, RunConfig
 from emotemporal.training.frame import train_frame
+from emotemporal.weights import load_frame_network
 
 _ARMS = {0: "picture alone", 5: "picture and 5 landmarks", 68: "picture and 68 landmarks"}
 
@@ -55,7 +55,7 @@ def main() -> None:
                 run=RunConfig(folder=folder, seed=seed),
             )
             checkpoint = load_checkpoint(train_frame(config))
-            network = build_classifier(checkpoint).backbone
+            network = load_frame_network(checkpoint)
             logits = run_backbone(network, test.images, landmarks=points)["fer7"]
             rows.append(logits.argmax(1) == test.labels)
         correct[arm] = np.stack(rows)

@@ -9,6 +9,7 @@ _DATA = ROOT.parent / "shared" / "data"
 _BENCHMARKS = {
     "fer2013.py": [_DATA / "fer2013" / "fer2013.csv.xz"],
     "java_sed.py": [ROOT / "runs" / "java_sed_store"],
+    "clip_coverage.py": [ROOT / "runs" / f"java_sed_{seed}" for seed in range(2)],
     "causal_java_sed.py": [ROOT / "runs" / "java_sed_store"],
     "robustness.py": [_DATA / "fer2013" / "fer2013.csv.xz"],
     "frame_speed.py": [_DATA / "fer2013" / "fer2013.csv.xz"],
@@ -18,11 +19,16 @@ _BENCHMARKS = {
     "afew2.py": [_DATA / "afew2_posteriors"],
     "ravdess_landmarks.py": [_DATA / "ravdess_landmarks68"],
     "quality.py": [_DATA / "clips"],
+    "reproducibility.py": [
+        ROOT / "examples" / "demo.mp4",
+        *(_DATA / "clips" / name for name in ("single_face.mp4", "stage_two_faces.mp4")),
+    ],
     "speed.py": [_DATA / "clips"],
     "live.py": [_DATA / "clips"],
     "scaling.py": [_DATA / "clips"],
     "stage_times.py": [_DATA / "clips" / name for name in ("single_face.mp4", "many_faces_1080p.mp4")],
     "synthetic_faces.py": [],
+    "kill_nine.py": [],
     "memory.py": [ROOT / "examples" / "demo.mp4", _DATA / "clips" / "many_faces_1080p.mp4"],
 }
 

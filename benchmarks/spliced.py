@@ -38,6 +38,7 @@ from emotemporal.labelling.segments import (
 from emotemporal.labelling.smoothing import smooth_probs
 from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.models.temporal import TemporalHead
+from emotemporal.models.torch_runners import TorchHead
 from emotemporal.networks import build_classifier
 from emotemporal.training.clip import fit_head_temperature, load_simulated
 from emotemporal.training.config import ClipConfig, RunConfig
@@ -134,13 +135,7 @@ def label_splices(
     """Splice each person's clips and run the networks; the heads' temperature is fitted on `chosen_on`."""
 
     def with_head(subject: str, temperature: float) -> EmotionClassifier:
-        return EmotionClassifier(
-            classifier.backbone,
-            labels=classifier.labels,
-            temperature=classifier.temperature,
-            head=heads[subject],
-            head_temperature=temperature,
-        )
+        return classifier.with_head(TorchHead(heads[subject], temperature=temperature))
 
     predictions: list[ClipPrediction] = []
     for subject in chosen_on:

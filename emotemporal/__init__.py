@@ -8,14 +8,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from emotemporal.estimator import ClipClassifier
     from emotemporal.pipeline import EmotionPipeline
     from emotemporal.structures import VideoAnalysis
 
 __version__ = "0.1.0"
-__all__ = ["EmotionPipeline", "VideoAnalysis", "__version__"]
+__all__ = ["ClipClassifier", "EmotionPipeline", "VideoAnalysis", "__version__"]
 
 # Loaded on first use: `import emotemporal` must not wait for torch.
-_LAZY = {"EmotionPipeline": "emotemporal.pipeline", "VideoAnalysis": "emotemporal.structures"}
+_LAZY = {
+    "ClipClassifier": "emotemporal.estimator",
+    "EmotionPipeline": "emotemporal.pipeline",
+    "VideoAnalysis": "emotemporal.structures",
+}
 
 
 def __getattr__(name: str) -> Any:

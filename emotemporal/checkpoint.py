@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from emotemporal.errors import CheckpointError, OutputError
@@ -26,14 +29,30 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 _HEADER_KEY = "emotemporal"
 _DEFAULT_NAME = "clip_default.safetensors"
+_FRAME_NAME = "frame_fer2013.safetensors"
 _CAUSAL_HEAD_NAME = "causal_head.safetensors"
 _HEAD = "head."
 # The largest network here has 24 M parameters; a file of this size is something else.
 _MAX_BYTES = 2 * 1024**3
+# Those of the shipped ones have some 10,000.
+_MAX_HEADER = 16 * 1024**2
 
 
+@dataclass(frozen=True)
 class _Header:
     """How a header becomes JSON and comes back."""
+
+    def _check_common(self, temperatures: Mapping[str, float], **positive: float) -> None:
+        for name in ("name", "licence"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} must be a text, found {getattr(self, name)!r}")
+        for name in ("training", "metrics"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise TypeError(f"{name} must hold names and values, found {getattr(self, name)!r}")
+        numbers = {f"temperature of {name}": value for name, value in temperatures.items()} | positive
+        for name, value in numbers.items():
+            if not (isinstance(value, int | float) and 0 < value < math.inf):
+                raise ValueError(f"{name} must be a positive number, found {value!r}")
 
     def to_json(self) -> str:
         return json.dumps({"format_version": FORMAT_VERSION, **asdict(self)})
@@ -86,6 +105,12 @@ class CheckpointHeader(_Header):
     """What was measured on validation data when it was saved."""
 
     def __post_init__(self) -> None:
+        self._check_common(
+            {**self.temperatures, "main": self.temperature, "head": self.head_temperature},
+            dwell_seconds=self.dwell_seconds,
+        )
+        if (self.head is None) == (self.kind != "frame"):
+            raise ValueError(f"a {self.kind} checkpoint with{'out' if self.head is None else ''} a head")
         predicted = tuple(next(iter(self.backbone.label_sets.values())))
         if self.labels != predicted:
             raise ValueError(f"labels {self.labels} are not those of the network, {predicted}")
@@ -133,6 +158,9 @@ class GeometryHeader(_Header):
     """What was measured on people held out."""
     kind: Literal["geometry"] = "geometry"
 
+    def __post_init__(self) -> None:
+        self._check_common(self.temperatures)
+
 
 Header = TypeVar("Header", CheckpointHeader, GeometryHeader)
 
@@ -144,7 +172,15 @@ class Checkpoint(Generic[Header]):
     path: Path
     sha256: str
     header: Header
-    tensors: Mapping[str, Tensor]
+    arrays: Mapping[str, np.ndarray]
+    """The weights, by name."""
+
+    @cached_property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The weights as tensors that share their memory."""
+        import torch
+
+        return {name: torch.from_numpy(array) for name, array in self.arrays.items()}
 
     def identity(self) -> dict[str, str]:
         """Return what an output records of the weights it came from."""
@@ -207,20 +243,25 @@ def _read(path: Path, header_class: type[Header], kinds: Sequence[str]) -> Check
     if path.stat().st_size > _MAX_BYTES:
         raise CheckpointError(f"{path}: {path.stat().st_size} bytes are too many for a checkpoint")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get(_HEADER_KEY)
             if text is None:
                 raise CheckpointError(f"{path}: a safetensors file, but without an emotemporal header")
+            if len(text) > _MAX_HEADER:
+                raise CheckpointError(f"{path}: a header of {len(text)} characters is too long for one")
             kind = json.loads(text)["kind"]
             if kind not in kinds:
                 raise CheckpointError(f"{path}: a {kind} checkpoint, expected a {' or '.join(kinds)} one")
             header = header_class.from_json(text)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            broken = [name for name, value in arrays.items() if not np.isfinite(value).all()]
+            if broken:
+                raise CheckpointError(f"{path}: {broken[0]} holds numbers that are not finite")
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a checkpoint, or damaged ({error})") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"{path}: the header is not readable ({error})") from error
-    return Checkpoint(path, file_sha256(path), header, tensors)
+    return Checkpoint(path, file_sha256(path), header, arrays)
 
 
 def save_head(path: str | Path, header: CheckpointHeader, tensors: Mapping[str, Tensor]) -> None:
@@ -249,9 +290,9 @@ def with_head(checkpoint: Checkpoint[CheckpointHeader], path: str | Path) -> Che
             f"{path}: this head belongs to the frame network {needed[:12] or 'unknown'}, {checkpoint.path} "
             f"has {found[:12] or 'an unknown one'}; train a head on that one, or give the one it belongs to"
         )
-    tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(_HEAD)}
+    arrays = {name: array for name, array in checkpoint.arrays.items() if not name.startswith(_HEAD)}
     header = replace(head.header, kind="clip", temperatures=checkpoint.header.temperatures)
-    return replace(checkpoint, sha256=head.sha256, header=header, tensors={**tensors, **head.tensors})
+    return replace(checkpoint, sha256=head.sha256, header=header, arrays={**arrays, **head.arrays})
 
 
 def _frame_sha256(checkpoint: Checkpoint[CheckpointHeader]) -> str:
@@ -274,6 +315,15 @@ def default_checkpoint() -> Path:
         CheckpointError: it is not there.
     """
     return _shipped(_DEFAULT_NAME, "--checkpoint")
+
+
+def default_frame_checkpoint() -> Path:
+    """Return the path of the shipped frame network.
+
+    Raises:
+        CheckpointError: it is not there.
+    """
+    return _shipped(_FRAME_NAME, "checkpoint")
 
 
 def default_causal_head() -> Path:

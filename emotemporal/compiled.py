@@ -3,7 +3,8 @@
 Turning a PyTorch network into OpenVINO's takes seconds, loading what came of it takes 40 ms. It is kept in
 `$EMOTEMPORAL_CACHE`, else in `emotemporal` under the user's cache folder (`$XDG_CACHE_HOME`, `~/.cache`).
 Files appear whole, carry a checksum, and are made anew when they are damaged or another release of OpenVINO
-reads them; where the folder cannot be written, everything works and only the start is slower.
+reads them; where the folder cannot be written, everything works and only the start is slower. What they hold
+runs: only files of this user that nobody else may write to are read, wherever the folder lies.
 
 Needs the extra `emotemporal[openvino]`.
 """
@@ -14,6 +15,7 @@ import contextlib
 import hashlib
 import io
 import os
+import stat
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -38,16 +40,17 @@ class CompiledNetwork:
     """One network, ready to run; use it from one thread at a time.
 
     Args:
-        compiled: by OpenVINO, of one input.
+        compiled: by OpenVINO.
     """
 
     def __init__(self, compiled: openvino.CompiledModel) -> None:
         self._request = compiled.create_infer_request()
         self._num_outputs = len(compiled.outputs)
 
-    def __call__(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+    def __call__(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         """Run on a batch; each output is a copy of its own."""
-        found = self._request.infer([np.ascontiguousarray(batch)], share_inputs=True, share_outputs=True)
+        whole = [np.ascontiguousarray(values) for values in inputs]
+        found = self._request.infer(whole, share_inputs=True, share_outputs=True)
         return tuple(found[i].copy() for i in range(self._num_outputs))
 
 
@@ -61,22 +64,22 @@ def compile_network(
     identity: str,
     make_module: Callable[[], nn.Module],
     *,
-    example: Callable[[], Tensor],
-    input_shape: Sequence[int],
+    examples: Callable[[], Sequence[Tensor]],
+    input_shapes: Sequence[Sequence[int]],
     num_threads: int = 1,
+    half: bool = True,
 ) -> CompiledNetwork:
     """Compile a network, or take what was compiled before.
-
-    It runs in bf16 where the processor computes in that.
 
     Args:
         name: of the file that is kept.
         identity: what tells these weights from others, such as their checkpoint's hash; empty keeps nothing.
-        make_module: called only where nothing is kept; in evaluation mode, of one input, returning a tensor
-            or a tuple of them.
-        example: makes an input that it can be run on, called with it.
-        input_shape: of its input, -1 where any size may come.
+        make_module: called only where nothing is kept; in evaluation mode, returning a tensor or a tuple of
+            them.
+        examples: makes inputs that it can be run on, called with it.
+        input_shapes: of each input, -1 where any size may come.
         num_threads: that run it.
+        half: run it in bf16 where the processor computes in that, else in float32.
     Raises:
         UsageError: OpenVINO is not installed.
     """
@@ -87,7 +90,7 @@ def compile_network(
             "backend openvino: OpenVINO is not installed; run: pip install 'emotemporal[openvino]'"
         ) from error
     core = openvino.Core()
-    capable = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capable = half and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     options: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "bf16" if capable else "f32",
         "INFERENCE_NUM_THREADS": num_threads,
@@ -101,7 +104,7 @@ def compile_network(
         # What another release or processor wrote is refused, whatever the exception.
         with contextlib.suppress(RuntimeError):
             return CompiledNetwork(core.import_model(kept, "CPU", options))
-    compiled = core.compile_model(convert_network(make_module(), [example()], [input_shape]), "CPU", options)
+    compiled = core.compile_model(convert_network(make_module(), examples(), input_shapes), "CPU", options)
     if path is not None:
         _write(path, compiled.export_model())
     return CompiledNetwork(compiled)
@@ -122,21 +125,28 @@ def convert_network(
     import openvino
     import torch
 
-    with torch.no_grad(), warnings.catch_warnings():
-        # OpenVINO traces with a function that PyTorch wants to replace.
-        warnings.simplefilter("ignore")
-        return openvino.convert_model(
-            module,
-            example_input=tuple(examples),
-            input=[openvino.PartialShape(list(shape)) for shape in input_shapes],
-        )
+    fused = torch.backends.mha.get_fastpath_enabled()
+    # A single operation for a whole attention layer, which OpenVINO does not know.
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            # OpenVINO traces with a function that PyTorch wants to replace.
+            warnings.simplefilter("ignore")
+            return openvino.convert_model(
+                module,
+                example_input=tuple(examples),
+                input=[openvino.PartialShape(list(shape)) for shape in input_shapes],
+            )
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def _cache_path(name: str, identity: str, options: dict[str, Any]) -> Path | None:
     folder = cache_folder()
     if folder is None or not identity:
         return None
-    parts = [_FORMAT_VERSION, version("openvino"), identity, sorted(options.items())]
+    # In a folder that is shared each user has files of their own.
+    parts = [_FORMAT_VERSION, os.geteuid(), version("openvino"), identity, sorted(options.items())]
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
     return folder / f"{name}_{digest}.openvino"
 
@@ -153,9 +163,14 @@ def cache_folder() -> Path | None:
 
 
 def _read(path: Path) -> io.BytesIO | None:
-    """Return what is kept, None where there is nothing or it is damaged."""
+    """Return what is kept, None where there is nothing, it is damaged, or others could have written it."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as stream:
+            # Of the file that was opened, which no other can take the place of.
+            found = os.fstat(stream.fileno())
+            if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                return None
+            content = stream.read()
     except OSError:
         return None
     digest, body = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
@@ -165,6 +180,7 @@ def _read(path: Path) -> io.BytesIO | None:
 def _write(path: Path, stream: io.BytesIO) -> None:
     body = stream.getvalue()
     with contextlib.suppress(OSError, OutputError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with replacing(path) as temporary:
+            temporary.touch(mode=0o600)
             temporary.write_bytes(hashlib.sha256(body).digest() + body)

@@ -4,9 +4,19 @@ The message of each is a single line that says what failed, what was found and w
 the command line prints it as it stands, without a traceback.
 """
 
+from emotemporal.text import one_line
+
 
 class EmotemporalError(Exception):
-    """Base of all errors this package raises on purpose."""
+    """Base of all errors this package raises on purpose.
+
+    Args:
+        message: of which names with line breaks or a terminal's commands make one plain line all the same,
+            without the passwords of addresses.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class InputError(EmotemporalError):
@@ -35,3 +45,14 @@ class TrainingError(EmotemporalError):
 
 class UsageError(EmotemporalError):
     """The command or call itself is wrong; nothing was started."""
+
+
+OUT_OF_MEMORY = "memory ran out; end other programs, or run with fewer --workers"
+_OF_MEMORY = ("allocate memory", "out of memory", "bad_alloc", "bad allocation")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception, by any library, says that there is no memory left."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in _OF_MEMORY)

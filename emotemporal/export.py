@@ -27,8 +27,10 @@ from emotemporal.files import save_json
 from emotemporal.models.backbone import normalise_crops
 from emotemporal.models.classifier import WINDOW_SECONDS, EmotionClassifier, FrameEvidence
 from emotemporal.models.exportable import ExportableFrame, ExportableHead
+from emotemporal.models.network import FrameNetwork
 from emotemporal.networks import build_classifier
 from emotemporal.structures import ClipBatch
+from emotemporal.weights import load_frame_network, load_head
 
 SCHEMA_VERSION = 1
 PARITY_BOUND = 1e-4
@@ -102,14 +104,15 @@ def export_checkpoint(
             f"run: pip install 'emotemporal[{format}]'"
         )
     classifier = build_classifier(checkpoint)
-    networks = _networks(classifier, checkpoint.header)
+    frame = load_frame_network(checkpoint)
+    networks = _networks(frame, checkpoint)
     with _all_or_nothing(Path(folder)) as temporary:
         files, parity = {}, {}
         for name, network in networks.items():
             path = temporary / f"{checkpoint.path.stem}.{name}{way.suffix}"
             try:
                 way.write(network, path)
-                found = _PARITY[name](classifier, way.open(path), checkpoint.header.geometry.side_px)
+                found = _PARITY[name](frame, classifier, way.open(path), checkpoint.header.geometry.side_px)
             except RuntimeError as error:
                 # The first line says what, the others of both packages are pages of graph.
                 reason = str(error).strip().splitlines()[0]
@@ -152,12 +155,13 @@ def _all_or_nothing(folder: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
-def _networks(classifier: EmotionClassifier, header: CheckpointHeader) -> dict[str, _Network]:
-    side, dim = header.geometry.side_px, classifier.backbone.embedding_dim
+def _networks(frame: FrameNetwork, checkpoint: Checkpoint[CheckpointHeader]) -> dict[str, _Network]:
+    header = checkpoint.header
+    side, dim = header.geometry.side_px, frame.embedding_dim
     # Sizes above one, which would be taken for a constant.
     networks = {
         "frame": _Network(
-            ExportableFrame(classifier.backbone).eval(),
+            ExportableFrame(frame).eval(),
             (torch.zeros(2, side, side, dtype=torch.uint8),),
             {"crops": _tensor("uint8", [_BATCH, side, side], "0 to 255, gray; see `crop`")},
             {
@@ -169,13 +173,13 @@ def _networks(classifier: EmotionClassifier, header: CheckpointHeader) -> dict[s
             },
         )
     }
-    if classifier.head is not None:
+    if header.head is not None:
         num = len(header.labels)
         sequence = [_BATCH, _FRAMES]
         mask = torch.ones(2, 5, dtype=torch.bool)
         mask[1, 3:] = False
         networks["head"] = _Network(
-            ExportableHead(classifier.head, header.head_temperature).eval(),
+            ExportableHead(load_head(checkpoint), header.head_temperature).eval(),
             (torch.zeros(2, 5, dim), torch.zeros(2, 5, num), torch.arange(5.0).expand(2, 5) * mask, mask),
             {
                 "embeddings": _tensor("float32", [*sequence, dim], "the frame network's, 0 in padding"),
@@ -195,8 +199,8 @@ def _networks(classifier: EmotionClassifier, header: CheckpointHeader) -> dict[s
     return networks
 
 
-def _tensor(dtype: str, shape: list[int | str], values: str) -> dict[str, Any]:
-    return {"dtype": dtype, "shape": shape, "values": values}
+def _tensor(dtype: str, shape: Sequence[int | str], values: str) -> dict[str, Any]:
+    return {"dtype": dtype, "shape": list(shape), "values": values}
 
 
 def _write_onnx(network: _Network, path: Path) -> None:
@@ -217,6 +221,7 @@ def _write_onnx(network: _Network, path: Path) -> None:
             output_names=list(network.outputs),
             custom_translation_table={torch.ops.aten.searchsorted.Tensor: _searchsorted},
         )
+        assert program is not None  # there is none only where another exporter is asked for
         program.save(path)
 
 
@@ -252,13 +257,7 @@ def _write_openvino(network: _Network, path: Path) -> None:
     import openvino
 
     shapes = [[size if isinstance(size, int) else -1 for size in shape] for shape in network.shapes()]
-    fused = torch.backends.mha.get_fastpath_enabled()
-    # A single operation for a whole attention layer, which OpenVINO does not know.
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        model = convert_network(network.module, network.examples, shapes)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
+    model = convert_network(network.module, network.examples, shapes)
     for tensors, names in ((model.inputs, network.inputs), (model.outputs, network.outputs)):
         for tensor, name in zip(tensors, names, strict=True):
             tensor.get_tensor().set_names({name})
@@ -280,30 +279,32 @@ _FORMATS = {
 }
 
 
-def _frame_parity(classifier: EmotionClassifier, run: Run, side_px: int) -> float:
+def _frame_parity(frame: FrameNetwork, classifier: EmotionClassifier, run: Run, side_px: int) -> float:
     """Return the largest difference of a probability from PyTorch's, over batches of several sizes."""
     difference = 0.0
     for batch in (_made_up_crops(length, side_px) for length in _LENGTHS):
         _, *found = run([batch])
         with torch.no_grad():
-            expected = classifier.backbone(normalise_crops(torch.from_numpy(batch)))
+            expected = frame(normalise_crops(torch.from_numpy(batch)))
         for ours, theirs in zip(expected.logits.values(), found, strict=True):
             gap = softmax(ours.numpy(), axis=1) - softmax(theirs, axis=1)
             difference = max(difference, float(np.abs(gap).max()))
     return difference
 
 
-def _head_parity(classifier: EmotionClassifier, run: Run, side_px: int) -> float:
+def _head_parity(frame: FrameNetwork, classifier: EmotionClassifier, run: Run, side_px: int) -> float:
     """Return the same for frames and clips, all of them in one padded batch."""
     sequences = []
     for length in _LENGTHS:
         with torch.no_grad():
             crops = torch.from_numpy(_made_up_crops(length, side_px))
-            found = classifier.backbone(normalise_crops(crops))
+            found = frame(normalise_crops(crops))
         logits = found.logits[classifier.label_set].numpy() / classifier.temperature
         sequences.append(FrameEvidence(found.embedding.numpy(), log_softmax(logits, axis=1)))
     seconds = [np.arange(length) / 25 for length in _LENGTHS]
     batch = ClipBatch.pad([s.embeddings for s in sequences], [s.log_probs for s in sequences], seconds)
+    assert batch.embeddings is not None
+    assert batch.evidence is not None
     frames, clips = run([t.numpy() for t in (batch.embeddings, batch.evidence, batch.seconds, batch.mask)])
     difference = 0.0
     for row, (evidence, times) in enumerate(zip(sequences, seconds, strict=True)):

@@ -1,25 +1,24 @@
 """From labelled videos to a store of face crops for training."""
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from emotemporal.datasets.clips import ClipItem
 from emotemporal.datasets.crop_index import IndexRow
 from emotemporal.datasets.crops import CropStore, StoredClip
-from emotemporal.errors import OutputError, VideoError
+from emotemporal.errors import OUT_OF_MEMORY, OutputError, VideoError, is_out_of_memory
 from emotemporal.faces.detector import FaceDetector
 from emotemporal.faces.landmarks import LandmarkPredictor, PointPredictor, predict_rows
 from emotemporal.faces.tracker import FaceTracker
-from emotemporal.files import replacing
+from emotemporal.files import FolderHold, replacing
 from emotemporal.pipeline import PerPerson, iter_face_crops
 from emotemporal.runtime import one_torch_thread
 from emotemporal.structures import CropGeometry, CropSequence, Track
+from emotemporal.text import cell_text, one_line
 from emotemporal.video.reader import VideoReader
 from emotemporal.workers import Death, ShareReport, run_in_processes
 
@@ -66,13 +65,13 @@ def extract_clip(
     if not tracks:
         return StoredClip(num_frames, 0, None)
     track = most_prominent(tracks)
-    crops, *points = gathered.take(track)
+    seen_crops, *seen_points = gathered.take(track)
     sequence = CropSequence(
         track_id=track.track_id,
         frame_index=track.frame_index[track.seen],
         pts_seconds=track.pts_seconds[track.seen],
-        crops=crops,
-        landmarks68=points[0] if points else None,
+        crops=seen_crops,
+        landmarks68=seen_points[0] if seen_points else None,
     )
     return StoredClip(num_frames, len(tracks), sequence)
 
@@ -115,9 +114,11 @@ def extract_faces(
         on_failure: receives the reason in one line.
     Raises:
         OutputError: the store cannot be written.
-        UsageError: the store keeps landmarks, and what finds them is not installed.
+        UsageError: the store keeps landmarks, and what finds them is not installed; or another process fills
+            the store.
         EmotemporalError: a worker does not start.
     """
+    hold = FolderHold(store.folder)
     store.remove_abandoned()
     missing = [item for item in items if not store.has(item)]
     done = len(items) - len(missing)
@@ -135,6 +136,7 @@ def extract_faces(
     rows = store.write_index([item for item in items if item.clip_id not in failures])
     extraction = Extraction(items, rows, failures)
     _write_table(store, extraction)
+    hold.release()
     return extraction
 
 
@@ -154,22 +156,27 @@ def _extract_one(
         return str(error)
     except Exception as error:
         # Whatever one video does to a decoder or a network, hours of others shall not be lost to it.
-        return f"{item.path}: {type(error).__name__}: {' '.join(str(error).split())}"
+        if is_out_of_memory(error):
+            return one_line(f"{item.path}: {OUT_OF_MEMORY}")
+        return one_line(f"{item.path}: {type(error).__name__}: {' '.join(str(error).split())}")
     return ""
 
 
 def _extract_here(
     items: Sequence[ClipItem], store: CropStore, make_detector: DetectorFactory, workers: int
-) -> Iterator[tuple[ClipItem, str]]:
+) -> Generator[tuple[ClipItem, str], None, None]:
+    if not items:
+        return  # nor are the networks loaded
+    # These may load PyTorch.
+    detector, predictor = make_detector(), _make_predictor(store)
     with one_torch_thread():
-        detector, predictor = make_detector(), _make_predictor(store)
         for item in items:
             yield item, _extract_one(item, store, detector, predictor)
 
 
 def _extract_in_processes(
     items: Sequence[ClipItem], store: CropStore, make_detector: DetectorFactory, workers: int
-) -> Iterator[tuple[ClipItem, str]]:
+) -> Generator[tuple[ClipItem, str], None, None]:
     make_extractor = partial(_make_extractor, store, make_detector)
     with closing(run_in_processes(items, make_extractor, workers=workers)) as outcomes:
         for item, reason in outcomes:
@@ -179,9 +186,13 @@ def _extract_in_processes(
 def _make_extractor(
     store: CropStore, make_detector: DetectorFactory
 ) -> Callable[[ClipItem, ShareReport], str]:
-    torch.set_num_threads(1)
     detector, predictor = make_detector(), _make_predictor(store)
-    return lambda item, report: _extract_one(item, store, detector, predictor)
+
+    def extract(item: ClipItem, report: ShareReport) -> str:
+        with one_torch_thread():
+            return _extract_one(item, store, detector, predictor)
+
+    return extract
 
 
 def _write_table(store: CropStore, extraction: Extraction) -> None:
@@ -195,12 +206,13 @@ def _write_table(store: CropStore, extraction: Extraction) -> None:
         writer = csv.writer(stream)
         writer.writerow(header)
         for item in extraction.items:
-            cells = [item.clip_id, item.path, item.label, item.subject, item.split]
+            cells = [*map(cell_text, (item.clip_id, str(item.path), item.label, item.subject, item.split))]
             row = rows.get(item.clip_id)
             if row is None:
-                cells += ["failed", "", "", "", "", extraction.failures[item.clip_id]]
+                cells += ["failed", "", "", "", "", cell_text(extraction.failures[item.clip_id])]
             else:
                 share = row.num_seen / max(1, row.num_frames)
                 status = "ok" if row.num_seen else "no_face"
-                cells += [status, row.num_frames, row.num_seen, f"{share:.4f}", row.num_people, ""]
+                counts = row.num_frames, row.num_seen, f"{share:.4f}", row.num_people
+                cells += [status, *map(str, counts), ""]
             writer.writerow(cells)

@@ -68,7 +68,7 @@ class GeometryReader:
     ) -> None:
         self.checkpoint = checkpoint
         header = checkpoint.header
-        arrays = {name: tensor.double().numpy() for name, tensor in checkpoint.tensors.items()}
+        arrays = {name: array.astype(np.float64) for name, array in checkpoint.arrays.items()}
         try:
             self.model = GeometryModel.from_arrays(arrays, header.temperatures)
         except (KeyError, ValueError) as error:

@@ -33,6 +33,9 @@ LABEL_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """The sets that results can be asked for in. `fer6` counts disgust, of which FER2013 has only 436
 training faces, as angry; `binary` leaves out everything but its two."""
 
+UNCERTAIN = "uncertain"
+"""Takes the place of an emotion whose probability is below what was asked for; a label, never a class."""
+
 # What an emotion counts as in a set that has no place of its own for it.
 _MERGED = {"disgust": "angry"}
 # Below this share of kept probability there is nothing but rounding to divide up.

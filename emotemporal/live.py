@@ -21,6 +21,7 @@ from emotemporal.pipeline import EmotionPipeline, FrameLabels
 from emotemporal.report.overlay import FaceMark, FramePainter
 from emotemporal.runtime import BackendChoice, choose_device
 from emotemporal.video.live import LiveFrame, LiveReader
+from emotemporal.weights import load_torch_head
 
 _FORGET_SECONDS = 2.0
 """A person out of sight for so long has been let go by the tracker, and would come back as another."""
@@ -71,7 +72,11 @@ class LiveLabeller:
         self, pipeline: EmotionPipeline, *, smooth: Smoothing = "hmm", frame_labels: FrameLabels = "network"
     ) -> None:
         head = pipeline.classifier.head
-        self.has_causal_head = head is not None and head.spec.kind == "gru"
+        # Frame by frame PyTorch runs it, whatever runs the other networks.
+        self._head = None
+        if head is not None and head.spec.kind == "gru":
+            self._head = load_torch_head(pipeline.checkpoint, pipeline.device)
+        self.has_causal_head = self._head is not None
         if frame_labels == "head" and not self.has_causal_head:
             raise UsageError(
                 f"frame labels of the head: {pipeline.checkpoint.path} has no one-way head (gru); "
@@ -126,8 +131,8 @@ class LiveLabeller:
             found = pipeline.detector.refine_faces(image, box.repeat(num_faces, axis=0))
             crops = align_faces(image, found.landmarks, pipeline.checkpoint.header.geometry)
             evidence = pipeline.classifier.classify_crops(crops, found.landmarks)
-            if self.has_causal_head:
-                PersonStream(pipeline.classifier).step(evidence.embeddings[0], evidence.log_probs[0], 0.0)
+            if self._head is not None:
+                PersonStream(self._head).step(evidence.embeddings[0], evidence.log_probs[0], 0.0)
         mark = FaceMark(1, box[0], emotion=self.labels[0], percent=50, face_px=0.2 * width)
         FramePainter(width, height).paint(image, [mark])
 
@@ -169,7 +174,7 @@ class LiveLabeller:
         if state is None:
             dwell = self._pipeline.checkpoint.header.dwell_seconds
             state = self._people[track_id] = _PersonState(
-                PersonStream(self._pipeline.classifier) if self.has_causal_head else None,
+                None if self._head is None else PersonStream(self._head),
                 CausalSmoother(method=self._smooth, dwell_seconds=dwell),
                 width,
             )

@@ -1,18 +1,26 @@
 """Networks out of checkpoints: what a header describes, filled with the tensors."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from emotemporal.checkpoint import Checkpoint
-from emotemporal.errors import CheckpointError, DataError, UsageError
+from emotemporal.checkpoint import Checkpoint, CheckpointHeader
+from emotemporal.errors import DataError, UsageError
 from emotemporal.labels import LABEL_SETS, LabelMap
-from emotemporal.models.backbone import build_backbone
-from emotemporal.models.classifier import Backend, EmotionClassifier
-from emotemporal.models.temporal import TemporalHead
+from emotemporal.models.classifier import Backend, EmotionClassifier, FrameRunner, HeadRunner
+from emotemporal.models.openvino import OpenVinoFrame, OpenVinoHead
+from emotemporal.models.specs import HeadSpec
 from emotemporal.structures import FaceRows
+
+if TYPE_CHECKING:
+    import torch
+
+    from emotemporal.models.network import FrameNetwork
+    from emotemporal.models.temporal import TemporalHead
 
 
 def choose_labels(checkpoint: Checkpoint, label_set: str | None) -> tuple[str, LabelMap]:
@@ -44,10 +52,10 @@ def choose_labels(checkpoint: Checkpoint, label_set: str | None) -> tuple[str, L
 
 
 def build_classifier(
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint[CheckpointHeader],
     *,
     classifier: str | None = None,
-    device: torch.device | str = "cpu",
+    device: str | torch.device = "cpu",
     backend: Backend = "torch",
     num_threads: int = 1,
 ) -> EmotionClassifier:
@@ -58,37 +66,69 @@ def build_classifier(
         classifier: which of the frame network's classifiers gives the evidence; None for the main one. A
             head is built for the main one alone, whose evidence it was trained on.
         device: where the networks run.
-        backend: what runs the frame network.
-        num_threads: that run it under OpenVINO.
+        backend: what runs them; a head that sees landmarks is always run by PyTorch.
+        num_threads: that run the frame network under OpenVINO.
     Raises:
-        UsageError: the backend is not installed, or cannot run this network.
+        UsageError: the backend is not installed, or cannot run this network there.
         CheckpointError: names or shapes do not fit the dimensions in the header.
     """
     header = checkpoint.header
-    backbone = build_backbone(header.backbone)
-    _fill(backbone, checkpoint, "backbone.")
     classifier = classifier or header.main_classifier
+    if backend == "openvino" and str(device) != "cpu":
+        raise UsageError(f"backend openvino runs on the CPU, not on {device}; use device cpu")
     head = None
     if header.head is not None and classifier == header.main_classifier:
-        head = TemporalHead(
-            header.head,
-            embedding_dim=backbone.embedding_dim,
-            num_classes=len(header.labels),
-            trained_classes=[header.labels.index(name) for name in header.trained_labels],
-        )
-        _fill(head, checkpoint, "head.")
+        head = _head_runner(header.head, checkpoint, device, backend)
     return EmotionClassifier(
-        backbone,
+        _frame_runner(checkpoint, device, backend, num_threads),
         labels=header.backbone.label_sets[classifier],
         temperature=header.temperature_of(classifier),
         label_set=classifier,
         head=head,
-        head_temperature=header.head_temperature,
-        device=device,
-        backend=backend,
-        num_threads=num_threads,
         checkpoint_sha256=checkpoint.sha256,
     )
+
+
+def _frame_runner(
+    checkpoint: Checkpoint[CheckpointHeader],
+    device: str | torch.device,
+    backend: Backend,
+    num_threads: int,
+) -> FrameRunner:
+    def make_network() -> FrameNetwork:
+        # It imports PyTorch, which what was compiled before does without.
+        from emotemporal.weights import load_frame_network
+
+        return load_frame_network(checkpoint)
+
+    if backend == "openvino":
+        return OpenVinoFrame(
+            checkpoint.header.backbone, make_network, identity=checkpoint.sha256, num_threads=num_threads
+        )
+    from emotemporal.models.torch_runners import TorchFrame
+
+    return TorchFrame(make_network(), device)
+
+
+def _head_runner(
+    spec: HeadSpec, checkpoint: Checkpoint[CheckpointHeader], device: str | torch.device, backend: Backend
+) -> HeadRunner:
+    if backend == "openvino" and not spec.sees_geometry:
+
+        def make_network() -> TemporalHead:
+            from emotemporal.weights import load_head
+
+            return load_head(checkpoint)
+
+        return OpenVinoHead(
+            spec,
+            make_network,
+            temperature=checkpoint.header.head_temperature,
+            identity=checkpoint.sha256,
+        )
+    from emotemporal.weights import load_torch_head
+
+    return load_torch_head(checkpoint, device)
 
 
 def build_landmark_finder(checkpoint: Checkpoint) -> Callable[[FaceRows], np.ndarray]:
@@ -104,18 +144,3 @@ def build_landmark_finder(checkpoint: Checkpoint) -> Callable[[FaceRows], np.nda
         return partial(predict_rows, LandmarkPredictor())
     except UsageError as error:
         raise UsageError(f"{checkpoint.path}: its head sees geometry; {error}") from error
-
-
-def _fill(module: torch.nn.Module, checkpoint: Checkpoint, prefix: str) -> None:
-    tensors = {
-        name.removeprefix(prefix): value
-        for name, value in checkpoint.tensors.items()
-        if name.startswith(prefix)
-    }
-    try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise CheckpointError(
-            f"{checkpoint.path}: the tensors do not fit the header's dimensions ({reason})"
-        ) from error

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from functools import partial
-from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
-import torch
 
 from emotemporal.checkpoint import Checkpoint, default_checkpoint, load_checkpoint
 from emotemporal.errors import CheckpointError, UsageError
-from emotemporal.faces.align import align_faces
+from emotemporal.faces.align import resize_crops
 from emotemporal.faces.detector import FaceDetector, MtcnnDetector
+from emotemporal.faces.gathering import PerPerson as PerPerson
+from emotemporal.faces.gathering import SeenFaces
+from emotemporal.faces.gathering import iter_face_crops as iter_face_crops
+from emotemporal.faces.gathering import track_faces as track_faces
 from emotemporal.faces.tracker import FaceTracker
 from emotemporal.labelling.aggregation import aggregate_sum, aggregate_vote, result_from_probs
 from emotemporal.labelling.smoothing import Smoothing, fill_gaps, smooth_probs
 from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
 from emotemporal.networks import build_classifier, build_landmark_finder, choose_labels
-from emotemporal.report.canvas import RgbCanvas, YuvCanvas
-from emotemporal.report.overlay import OverlayRenderer
+from emotemporal.report.overlay_video import Progress
+from emotemporal.report.overlay_video import write_overlay as write_overlay
 from emotemporal.runtime import (
     BackendChoice,
+    Device,
     InOrder,
     choose_backend,
     choose_device,
@@ -32,23 +34,18 @@ from emotemporal.runtime import (
 )
 from emotemporal.structures import (
     ClipResult,
-    CropGeometry,
     EmotionTimeline,
     FaceRows,
-    Track,
     VideoAnalysis,
 )
 from emotemporal.versions import versions
-from emotemporal.video.planes import NotPlain, plain_frames
+from emotemporal.video.arrays import FrameArrays, FrameSource, require_pictures
 from emotemporal.video.reader import VideoReader
-from emotemporal.video.writer import VideoWriter, write_picture
 from emotemporal.workers import available_cores
 
 FrameLabels = Literal["network", "head"]
 _CROPS_AHEAD = 4
 """Batches of crops that may wait for the frame network: less than a megabyte for each face."""
-Progress = Callable[[str, int, int | None], None]
-"""Called with the stage's name, the frames done, and their number where it is known."""
 
 
 def _silent(stage: str, done: int, total: int | None) -> None:
@@ -59,68 +56,13 @@ def _unseen(rows: FaceRows) -> None:
     """Show faces to nobody."""
 
 
-def iter_face_crops(
-    reader: VideoReader, tracker: FaceTracker, geometry: CropGeometry, *, on_progress: Progress = _silent
-) -> Iterator[tuple[FaceRows, np.ndarray]]:
-    """Follow the faces of a video and cut them out.
-
-    Prediction and training both begin here, so that a network sees in use what it saw in training.
-
-    Yields: faces of consecutive frames, with and without any face, and their crops
-        uint8 (M, S, S, 3) RGB.
-    """
-    done = 0
-    for rows in track_faces(reader, tracker):
-        crops = np.empty((len(rows), geometry.side_px, geometry.side_px, 3), dtype=np.uint8)
-        ends = np.searchsorted(rows.row_frame, np.arange(len(rows.frames) + 1))
-        for picture, start, end in zip(rows.frames.data, ends, ends[1:], strict=False):
-            if start < end:
-                crops[start:end] = align_faces(picture, rows.landmarks[start:end], geometry)
-        yield rows, crops
-        done += len(rows.frames)
-        on_progress("faces", done, reader.info.num_frames)
-
-
-class SeenFaces(NamedTuple):
-    """Whose faces are seen on which frames, M rows."""
-
-    frame_index: np.ndarray
-    """int64 (M,)."""
-    track_id: np.ndarray
-    """int64 (M,)."""
-
-
-class PerPerson:
-    """Gathers what is found of faces as frames go by, and gives it back person by person."""
-
-    def __init__(self) -> None:
-        self._parts: dict[int, list[tuple[np.ndarray, ...]]] = {}
-
-    def add(self, rows: FaceRows | SeenFaces, *values: np.ndarray) -> None:
-        """Take arrays (M, ...), a row of each for every face of consecutive frames."""
-        for track_id in np.unique(rows.track_id):
-            chosen = rows.track_id == track_id
-            part = (rows.frame_index[chosen], *(value[chosen] for value in values))
-            self._parts.setdefault(int(track_id), []).append(part)
-
-    def take(self, track: Track) -> list[np.ndarray]:
-        """Return a person's arrays (K, ...), a row for each frame on which they were seen; forget them."""
-        parts = self._parts.pop(track.track_id)
-        indices, *values = (np.concatenate(column) for column in zip(*parts, strict=True))
-        # What the tracker emitted and later took back (an overlapping double, say) is not in the track.
-        seen = np.isin(indices, track.frame_index[track.seen])
-        return [value[seen] for value in values]
-
-
-def track_faces(reader: VideoReader, tracker: FaceTracker) -> Iterator[FaceRows]:
-    """Yield the faces of a video's consecutive frames, with and without any face."""
-    for batch in reader:
-        yield from tracker.update(batch)
-    yield from tracker.finish()
-
-
 class EmotionPipeline:
     """Detector, tracker and networks, ready for any number of videos.
+
+        pipeline = EmotionPipeline.load()
+        analysis = pipeline.analyze("video.mp4")
+        tables = {path.name: pipeline.analyze(path).to_dataframe() for path in folder.glob("*.mp4")}
+        everything = pd.concat(tables, names=["video", "row"]).reset_index("video")
 
     Args:
         checkpoint: the weights.
@@ -143,7 +85,7 @@ class EmotionPipeline:
         self,
         checkpoint: Checkpoint,
         *,
-        device: torch.device | str = "cpu",
+        device: Device = "cpu",
         detector: FaceDetector | None = None,
         labels: str | None = None,
         backend: BackendChoice = "auto",
@@ -152,7 +94,7 @@ class EmotionPipeline:
         source, self.label_map = choose_labels(checkpoint, labels)
         self.checkpoint = checkpoint
         self.label_set = labels or source
-        self.device = torch.device(device)
+        self.device = device
         # A network that sees landmarks runs under PyTorch alone.
         wanted = "torch" if backend == "auto" and checkpoint.header.backbone.landmarks else backend
         self.backend = choose_backend(wanted, self.device)
@@ -216,10 +158,15 @@ class EmotionPipeline:
         *,
         smooth: Smoothing = "hmm",
         frame_labels: FrameLabels = "network",
+        min_confidence: float = 0.0,
         on_progress: Progress = _silent,
         on_faces: Callable[[FaceRows], None] = _unseen,
     ) -> VideoAnalysis:
         """Label every person in a video, for every frame and for the clip.
+
+            analysis = pipeline.analyze("video.mp4", min_confidence=0.4)
+            for track, timeline in zip(analysis.tracks, analysis.timelines):
+                print(track.track_id, timeline.clip["sum"].label(analysis.min_confidence))
 
         Memory does not grow with the length of the video but for what is returned, about a kilobyte for
         each face and frame.
@@ -229,21 +176,107 @@ class EmotionPipeline:
             smooth: how frame labels are smoothed.
             frame_labels: what is smoothed: what the frame network says of each frame, or what the temporal
                 head made of it. On people it has not seen the head helps clips, not frames.
+            min_confidence: labels of clips and smoothed labels of frames whose probability is lower are
+                `uncertain`; all probabilities stay as they are.
             on_progress: called as the video is gone through.
             on_faces: called with the faces of consecutive frames while their pictures are in memory.
         Raises:
-            UsageError: the head's labels were asked for, and there is none.
+            UsageError: the head's labels were asked for, and there is none; or the confidence is none.
             VideoError: the file cannot be read.
         """
+        self._require_options(frame_labels, min_confidence)
+        with VideoReader(path) as reader:
+            return self._analyze(reader, smooth, frame_labels, min_confidence, on_progress, on_faces)
+
+    def analyze_frames(
+        self,
+        frames: Iterable[np.ndarray],
+        pts_seconds: Sequence[float] | np.ndarray,
+        *,
+        name: str = "frames",
+        smooth: Smoothing = "hmm",
+        frame_labels: FrameLabels = "network",
+        min_confidence: float = 0.0,
+        on_progress: Progress = _silent,
+    ) -> VideoAnalysis:
+        """Label every person in frames that are in memory, or that something else reads.
+
+            times = np.arange(len(frames)) / 25
+            analysis = pipeline.analyze_frames(frames, times)  # frames: uint8 (N, H, W, 3), RGB
+            print(analysis.to_json()["people"][0]["clip"]["head"]["emotion"])
+
+        What must read the video again (overlay, timeline picture) cannot be made of the result.
+
+        Args:
+            frames: N pictures uint8 (H, W, 3), RGB, upright, of one size: an array, or an iterable that is
+                gone through once.
+            pts_seconds: (N,), their times, strictly increasing.
+            name: stands for the path in the result.
+            smooth, frame_labels, min_confidence, on_progress: as for `analyze`.
+        Raises:
+            UsageError: frames or times are not as told above, or an option as for `analyze`.
+        """
+        self._require_options(frame_labels, min_confidence)
+        source = FrameArrays(frames, pts_seconds, name=name)
+        return self._analyze(source, smooth, frame_labels, min_confidence, on_progress, _unseen)
+
+    def analyze_crops(
+        self,
+        crops: np.ndarray,
+        pts_seconds: Sequence[float] | np.ndarray,
+        *,
+        smooth: Smoothing = "hmm",
+        frame_labels: FrameLabels = "network",
+    ) -> EmotionTimeline:
+        """Label one person's face crops, found and cut out by other means.
+
+            timeline = pipeline.analyze_crops(crops, np.arange(len(crops)) / 25)
+            print(timeline.clip["head"].emotion, timeline.clip["head"].confidence)
+
+        The networks were trained on upright faces with the eyes at 0.39 of the crop's side from above, 0.37
+        of it apart (`faces.align.align_faces`); the less crops are like that, the less labels are worth.
+
+        Args:
+            crops: uint8 (L, S, S, 3), RGB, L at least 1; brought to the side that the networks see.
+            pts_seconds: (L,), their times, strictly increasing.
+            smooth, frame_labels: as for `analyze`.
+        Raises:
+            UsageError: crops or times are not as told above, or the networks need landmarks besides.
+        """
+        self._require_options(frame_labels, 0.0)
+        seconds = np.asarray(pts_seconds, np.float64)
+        require_pictures(crops, seconds)
+        head = self.classifier.head
+        if self.classifier.num_landmarks or (head is not None and head.spec.sees_geometry):
+            raise UsageError(f"{self.checkpoint.path}: needs landmarks, which crops lack; use analyze_frames")
+        # PyTorch warns of arrays that cannot be written to, such as views of a file.
+        fitted = np.require(resize_crops(crops, self.checkpoint.header.geometry.side_px), requirements="W")
+        with one_torch_thread() if self._one_torch_thread else nullcontext():
+            evidence = self.classifier.classify_crops(fitted)
+            return self._timeline(1, seconds, seconds, evidence, None, smooth, frame_labels)
+
+    def _require_options(self, frame_labels: FrameLabels, min_confidence: float) -> None:
+        if not 0 <= min_confidence <= 1:
+            raise UsageError(f"min_confidence must be from 0 to 1, found {min_confidence}")
         if frame_labels == "head" and self.classifier.head is None:
             raise UsageError(f"frame labels of the head: {self.checkpoint.path} has none, use network")
+
+    def _analyze(
+        self,
+        reader: FrameSource,
+        smooth: Smoothing,
+        frame_labels: FrameLabels,
+        min_confidence: float,
+        on_progress: Progress,
+        on_faces: Callable[[FaceRows], None],
+    ) -> VideoAnalysis:
         header = self.checkpoint.header
         tracker = FaceTracker(self.detector)
         evidence, landmarks = PerPerson(), PerPerson()
         frame_index, pts_seconds = [], []
         with one_torch_thread() if self._one_torch_thread else nullcontext():
             # While faces are followed in this thread, those of the frames before are classified in another.
-            with VideoReader(path) as reader, InOrder(self.classifier.classify_crops) as classified:
+            with InOrder(self.classifier.classify_crops) as classified:
                 for rows, crops in iter_face_crops(reader, tracker, header.geometry, on_progress=on_progress):
                     frame_index.append(rows.frames.frame_index)
                     pts_seconds.append(rows.frames.pts_seconds)
@@ -263,7 +296,9 @@ class EmotionPipeline:
             # Each person's evidence is let go once their timeline is made.
             timelines = [
                 self._timeline(
-                    track,
+                    track.track_id,
+                    track.pts_seconds[track.seen],
+                    track.pts_seconds,
                     FrameEvidence(*evidence.take(track)),
                     None if self._find_landmarks is None else landmarks.take(track)[0],
                     smooth,
@@ -290,8 +325,9 @@ class EmotionPipeline:
                 "label_set": self.label_set,
                 "smooth": smooth,
                 "frame_labels": frame_labels,
+                "min_confidence": min_confidence,
                 "decoder": decoder,
-                "device": self.device.type,
+                "device": self.device,
                 "backend": self.backend,
                 "dwell_seconds": header.dwell_seconds,
                 "versions": versions(),
@@ -301,13 +337,15 @@ class EmotionPipeline:
 
     def _timeline(
         self,
-        track: Track,
+        track_id: int,
+        seconds: np.ndarray,
+        all_seconds: np.ndarray,
         evidence: FrameEvidence,
         landmarks68: np.ndarray | None,
         smooth: Smoothing,
         frame_labels: FrameLabels,
     ) -> EmotionTimeline:
-        seconds = track.pts_seconds[track.seen]
+        """Return what a person shows, whose frames' times are `all_seconds` and of those seen `seconds`."""
         merge = self.label_map.merge_probs
         probs = merge(np.exp(evidence.log_probs))
         clip: dict[str, ClipResult] = {}
@@ -320,66 +358,10 @@ class EmotionPipeline:
         clip["sum"] = aggregate_sum(probs, self.labels)
         clip["vote"] = aggregate_vote(probs, self.labels)
         dwell = self.checkpoint.header.dwell_seconds
-        filled = fill_gaps(labelled, seconds, track.pts_seconds)
+        filled = fill_gaps(labelled, seconds, all_seconds)
         return EmotionTimeline(
-            track_id=track.track_id,
-            frame_probs=fill_gaps(probs, seconds, track.pts_seconds),
-            smoothed_probs=smooth_probs(filled, track.pts_seconds, method=smooth, dwell_seconds=dwell),
+            track_id=track_id,
+            frame_probs=fill_gaps(probs, seconds, all_seconds),
+            smoothed_probs=smooth_probs(filled, all_seconds, method=smooth, dwell_seconds=dwell),
             clip=clip,
         )
-
-
-def write_overlay(analysis: VideoAnalysis, path: str | Path, *, on_progress: Progress = _silent) -> list[str]:
-    """Write the video, or picture, with boxes and labels drawn on every frame.
-
-    Args:
-        analysis: of the video, which is read again.
-        path: the .mp4 (or picture) to write.
-    Returns: warnings, one line each.
-    Raises:
-        OutputError: it cannot be written.
-        VideoError: the video can no longer be read.
-    """
-    info = analysis.info
-    if not info.is_still:
-        try:
-            return _write_on_planes(analysis, path, on_progress)
-        except NotPlain:
-            pass  # nothing of the file is left: it is written again, by way of RGB
-    renderer = OverlayRenderer(analysis)
-    with VideoReader(info.path) as reader:
-        if info.is_still:
-            batch = next(iter(reader))
-            write_picture(path, renderer.draw(batch.data[0], 0))
-            return []
-        done = 0
-        with VideoWriter(path, width=info.width, height=info.height, source=info.path) as writer:
-            for batch in reader:
-                for frame, index, seconds in zip(
-                    batch.data, batch.frame_index, batch.pts_seconds, strict=True
-                ):
-                    renderer.draw_on(partial(RgbCanvas, frame), int(index))  # the batch is ours alone
-                    writer.write(frame, float(seconds))
-                done += len(batch)
-                on_progress("overlay", done, len(analysis.frame_index))
-        return list(writer.warnings)
-
-
-def _write_on_planes(analysis: VideoAnalysis, path: str | Path, on_progress: Progress) -> list[str]:
-    """Do `write_overlay` on the frames as they are stored.
-
-    Raises:
-        NotPlain: they cannot be used so; nothing is written.
-    """
-    info = analysis.info
-    renderer = OverlayRenderer(analysis)
-    frames = plain_frames(info, analysis.pts_seconds)
-    first, colours = next(frames)
-    total = len(analysis.frame_index)
-    with VideoWriter(path, width=info.width, height=info.height, source=info.path, colours=colours) as writer:
-        everything = chain([(first, colours)], frames)
-        for index, ((frame, _), seconds) in enumerate(zip(everything, analysis.pts_seconds, strict=True)):
-            renderer.draw_on(partial(YuvCanvas, frame, colours), index)
-            writer.write_planes(frame, float(seconds))
-            on_progress("overlay", index + 1, total)
-    return list(writer.warnings)

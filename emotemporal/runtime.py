@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Literal
 
-import torch
-
 from emotemporal.compiled import is_available
 from emotemporal.errors import UsageError
 from emotemporal.models.classifier import Backend
 
 BackendChoice = Literal["auto", "torch", "openvino"]
+Device = Literal["cpu", "cuda"]
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str) -> Device:
     """Return the device for `auto`, `cpu` or `cuda`.
 
     Raises:
         UsageError: CUDA was asked for and is not there.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
+    if name == "cpu":
+        return "cpu"
+    there = _has_cuda()
+    if name == "cuda" and not there:
         raise UsageError("--device cuda: no CUDA device is present; use --device cpu or auto")
-    return torch.device(name)
+    return "cuda" if there else "cpu"
+
+
+def _has_cuda() -> bool:
+    # PyTorch takes a second to load and half a gigabyte: it is asked only where there is a driver.
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Let PyTorch work in one thread: for little arrays several cost more than they save.
+    """Let PyTorch, where it is in use, work in one thread: several cost more than little arrays save.
 
     Sums depend on how many share them; with one they are the same on every machine.
     """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -44,10 +61,10 @@ def one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def choose_backend(name: BackendChoice, device: torch.device) -> Backend:
+def choose_backend(name: BackendChoice, device: str) -> Backend:
     """Return what runs the networks: for `auto` OpenVINO on a CPU, where it is installed, else PyTorch."""
     if name == "auto":
-        return "openvino" if device.type == "cpu" and is_available() else "torch"
+        return "openvino" if device == "cpu" and is_available() else "torch"
     return name
 
 

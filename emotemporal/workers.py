@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process, resource_tracker
@@ -29,6 +29,11 @@ class Death:
     exit_code: int | None
 
     def __str__(self) -> str:
+        if self.exit_code == -signal.SIGKILL:
+            return (
+                "the process for it was killed, as the system does where memory runs out; "
+                "fewer --workers need less"
+            )
         return f"a process for it ended with exit code {self.exit_code}"
 
 
@@ -49,7 +54,7 @@ def run_in_processes(
     *,
     workers: int,
     on_share: Callable[[Task, float], None] = _unheard,
-) -> Iterator[tuple[Task, Result | Death]]:
+) -> Generator[tuple[Task, Result | Death], None, None]:
     """Do tasks in processes of their own; close the iterator to end these early.
 
     They end with this process, too, however that ends.
@@ -61,7 +66,7 @@ def run_in_processes(
             one of them never started.
     """
     waiting = deque(tasks)
-    busy: dict[Connection, _Worker] = {}
+    busy: dict[object, _Worker] = {}
 
     def start() -> None:
         worker = _Worker(make_handler)
@@ -71,7 +76,7 @@ def run_in_processes(
         for _ in range(min(workers, len(tasks))):
             start()
         while busy:
-            for connection in wait(list(busy)):
+            for connection in wait([worker.connection for worker in busy.values()]):
                 worker = busy[connection]
                 kind, value = worker.receive()
                 task = worker.task
@@ -82,7 +87,7 @@ def run_in_processes(
                     worker.task = waiting.popleft()
                     # If it has died meanwhile, the next look says so.
                     with suppress(BrokenPipeError, ConnectionResetError):
-                        connection.send(worker.task)
+                        worker.connection.send(worker.task)
                 else:
                     del busy[connection]
                     worker.end()
@@ -164,5 +169,7 @@ def _serve(connection: Connection, make_handler: HandlerFactory) -> None:
 
 
 def _end_with_parent() -> None:
-    parent_process().join()
+    parent = parent_process()
+    assert parent is not None  # this process was started by another
+    parent.join()
     os._exit(1)

@@ -1,5 +1,6 @@
 """What every test shares."""
 
+import shutil
 import signal
 from pathlib import Path
 
@@ -46,3 +47,21 @@ def data_folder() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"the development data are not in {DATA}")
     return DATA
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, for what a browser alone can tell; skips where there is none.
+
+    Of one module, not of the session: while it runs, no other event loop can in this thread.
+    """
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("there is no chromium")
+    flags = "headless no-sandbox disable-gpu disable-background-networking disable-component-update"
+    flags += " disable-sync no-first-run"
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=program, args=[f"--{x}" for x in flags.split()])
+        yield chromium
+        chromium.close()

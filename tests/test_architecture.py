@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 FLOORS = {
+    "text": 0,
     "errors": 0,
     "files": 0,
     "labels": 0,
@@ -20,6 +21,7 @@ FLOORS = {
     "datasets": 2,
     "report": 2,
     "checkpoint": 3,
+    "weights": 3,
     "networks": 3,
     "export": 4,
     "runtime": 4,
@@ -29,6 +31,9 @@ FLOORS = {
     "geometry": 4,
     "batch": 4,
     "training": 4,
+    "doctor": 4,
+    "estimator": 4,
+    "app": 5,
     "cli": 5,
     "__init__": 6,
 }

@@ -59,7 +59,7 @@ def test_round_trip(tmp_path, tensors):
     assert len(loaded.sha256) == 64
     classifier = build_classifier(loaded)
     assert classifier.labels == FER7
-    assert classifier.head.trained.tolist() == [True, False, False, True, False, False, False]
+    assert classifier.head.network.trained.tolist() == [True, False, False, True, False, False, False]
     again = build_classifier(load_checkpoint(path))
     crops = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     np.testing.assert_array_equal(
@@ -214,7 +214,7 @@ def test_a_head_alone_goes_back_on_its_frame_network(tmp_path, tensors):
     save_head(head_path, header, tensors)
     assert head_path.stat().st_size < frame_path.stat().st_size
     clip = load_checkpoint(tmp_path / "clip.safetensors")
-    other = replace(clip, tensors={n: v * 0 if n.startswith("head.") else v for n, v in clip.tensors.items()})
+    other = replace(clip, arrays={n: v * 0 if n.startswith("head.") else v for n, v in clip.arrays.items()})
     for base in (frame, other):
         joined = with_head(base, head_path)
         assert joined.header.head == HEADER.head

@@ -1,6 +1,7 @@
 """Compiled networks are kept, and only what is whole is used."""
 
 import hashlib
+import os
 import sys
 
 import numpy as np
@@ -31,7 +32,7 @@ def compiled(tmp_path, monkeypatch):
 
     def get(identity="weights"):
         network = compile_network(
-            "doubling", identity, make_module, example=lambda: torch.zeros(2, 3), input_shape=(-1, 3)
+            "doubling", identity, make_module, examples=lambda: [torch.zeros(2, 3)], input_shapes=[(-1, 3)]
         )
         doubled, total = network(BATCH)
         np.testing.assert_array_equal(doubled, 2 * BATCH)
@@ -85,4 +86,31 @@ def test_the_folder_is_the_users_own(monkeypatch):
 def test_a_missing_openvino_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(UsageError, match=r"pip install 'emotemporal\[openvino\]'"):
-        compile_network("any", "", Doubling, example=lambda: torch.zeros(1), input_shape=(-1,))
+        compile_network("any", "", Doubling, examples=lambda: [torch.zeros(1)], input_shapes=[(-1,)])
+
+
+def test_only_the_user_can_write_what_is_kept(compiled, tmp_path):
+    compiled()
+    (path,) = (tmp_path / "cache").iterdir()
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_what_others_could_have_written_is_made_anew(compiled, tmp_path, mode):
+    compiled()
+    (path,) = (tmp_path / "cache").iterdir()
+    path.chmod(mode)
+    assert [compiled(), compiled()] == [2, 2]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_another_user_has_written_is_not_read(compiled, tmp_path, monkeypatch):
+    compiled()
+    me = os.geteuid()
+    monkeypatch.setattr("os.geteuid", lambda: me + 1)
+    assert compiled() == 2
+    first, second = (tmp_path / "cache").iterdir()
+    # Nor where it bears the name of one's own.
+    monkeypatch.setattr("emotemporal.compiled._cache_path", lambda *_: first)
+    assert compiled() == 3
+    assert second.exists()

@@ -1,5 +1,7 @@
 """The shipped weights on the shipped clip: what `make demo` does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -54,3 +56,47 @@ def test_the_shipped_checkpoint_says_what_it_is():
     assert set(header.trained_labels) == set(FER7) - {"disgust"}
     assert "FER2013" in header.licence
     assert header.metrics["leave-one-subject-out"]["head"]["num"] == 240
+
+
+@pytest.fixture
+def compare(root, monkeypatch):
+    """What the benchmark of reproducibility measures of two analyses."""
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    from reproducibility import compare
+
+    return compare
+
+
+def test_another_backend_says_nearly_the_same(analysis, root, compare):
+    if analysis.settings["backend"] == "torch":
+        pytest.skip("OpenVINO is not installed")
+    exact = EmotionPipeline.load(device="cpu", backend="torch", one_thread=True)
+    found = compare(exact.analyze(root / "examples" / "demo.mp4"), analysis)
+    assert found["faces_shared"] == 1
+    assert found["same_person"] == 1
+    assert found["box_px_median"] < 2
+    assert found["box_px_max"] < 20
+    assert found["probability_median"] < 0.005
+    assert found["probability_max"] < 0.2
+    assert min(found["same_emotion"], found["same_smoothed_emotion"]) > 0.97
+    # Of 18 labels of clips, two were between emotions that are nearly as probable.
+    assert found["same_clip_labels"] > 0.8
+
+
+def test_a_folder_says_the_same_as_a_single_video(analysis, root, compare):
+    batch = EmotionPipeline.load(device="cpu", one_thread=True).analyze(root / "examples" / "demo.mp4")
+    assert compare(analysis, batch)["identical"] == 1
+
+
+def test_a_difference_is_measured(analysis, compare):
+    assert compare(analysis, analysis)["identical"] == 1
+    timelines = list(analysis.timelines)
+    probs = timelines[0].frame_probs.copy()
+    probs[0] = np.roll(probs[0], 1)
+    timelines[0] = replace(timelines[0], frame_probs=probs)
+    found = compare(analysis, replace(analysis, timelines=tuple(timelines)))
+    num_faces = sum(len(track) for track in analysis.tracks)
+    assert (found["identical"], found["faces_shared"]) == (0, 1)
+    assert found["same_emotion"] == pytest.approx(1 - 1 / num_faces)
+    assert found["probability_max"] > 0.1
+    assert found["probability_median"] == 0

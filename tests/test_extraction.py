@@ -1,6 +1,7 @@
 """Extraction loses nothing: not to a bad video, a dead process, a kill or a damaged file."""
 
 import csv
+import fcntl
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import torch
 from emotemporal.datasets.clips import ClipItem
 from emotemporal.datasets.crops import CropStore
 from emotemporal.datasets.manifest import read_table
-from emotemporal.errors import OutputError
+from emotemporal.errors import OutputError, UsageError
 from emotemporal.extraction import extract_faces, most_prominent
 from emotemporal.structures import CropGeometry, CropSequence, Track
 
@@ -225,6 +226,17 @@ def test_a_full_disk_stops_everything(bright_square, tmp_path, monkeypatch):
 
 
 # Every process takes seconds to start, so one run of several shows it all.
+def test_two_runs_do_not_fill_one_store(bright_square, tmp_path):
+    write_video(tmp_path / "a.mp4")
+    items, store = make_items(tmp_path, "a"), CropStore.create(tmp_path / "store", GEOMETRY, {})
+    other = os.open(store.folder, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(UsageError, match="another run is writing into this folder"):
+        extract_faces(items, store, bright_square)
+    os.close(other)
+    assert len(extract_faces(items, store, bright_square).rows) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_several_workers_lose_nothing_to_a_dead_one_nor_to_a_kill(bright_square, program, root, tmp_path):

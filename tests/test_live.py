@@ -61,7 +61,8 @@ def make_checkpoint(tmp_path, kind: str | None) -> Checkpoint:
         head=spec,
         trained_labels=FER7 if kind else (),
     )
-    return Checkpoint(tmp_path / "tiny.safetensors", "0" * 64, header, tensors)
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    return Checkpoint(tmp_path / "tiny.safetensors", "0" * 64, header, arrays)
 
 
 def make_labeller(tmp_path, kind="gru", labels=None, **settings) -> LiveLabeller:

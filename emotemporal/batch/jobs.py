@@ -8,9 +8,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from emotemporal.checkpoint import default_checkpoint, file_sha256
+from emotemporal.text import media_name
 from emotemporal.versions import versions
 
 Stamp = tuple[int, int]
@@ -29,7 +30,7 @@ class Job:
     @property
     def name(self) -> str:
         """What it is called where its folder does not matter."""
-        return Path(self.video).name
+        return media_name(self.video)
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,20 @@ class Request:
     checkpoint: str | None = None
     """Its file; None for the shipped one."""
     device: str = "auto"
-    backend: str = "auto"
+    backend: Literal["auto", "torch", "openvino"] = "auto"
     labels: str | None = None
     aggregate: str | None = None
     """The clip label shown first; None for the head's where there is one."""
     smooth: str = "hmm"
     frame_labels: str = "network"
+    min_confidence: float = 0.0
+    """Labels of lower confidence are told as uncertain."""
     per_frame: bool = False
     overlay: bool = False
     formats: tuple[str, ...] = ()
     """Names of `report.formats.FORMATS`."""
     plot: bool = False
+    report: bool = False
     geometry: str | None = None
     """File of a geometry checkpoint."""
     baseline: tuple[str, ...] = ()
@@ -78,7 +82,7 @@ class Outcome:
     """Why, in one line."""
     source: Stamp | None = None
     """Of the video, before it was read."""
-    outputs: Mapping[str, Stamp] = field(default_factory=dict)
+    outputs: Mapping[str, Stamp | None] = field(default_factory=dict)
     """Of the files that were written, by name."""
     licences: tuple[str, ...] = ()
     """What the user must be told of the weights, one line each."""

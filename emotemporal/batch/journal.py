@@ -10,6 +10,7 @@ from typing import Any
 from emotemporal.batch.jobs import Job, Outcome, file_stamp
 from emotemporal.errors import OutputError
 from emotemporal.files import replacing
+from emotemporal.text import redacted
 
 _NAME = ".emotemporal_done.jsonl"
 _FIELDS = ("stem", "video", "source", "request", "outputs")
@@ -69,7 +70,7 @@ class Journal:
     def _record(self, job: Job, source: Any, outputs: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "stem": job.stem,
-            "video": str(job.video),
+            "video": redacted(str(job.video)),
             "source": source,
             "request": self._fingerprint,
             "outputs": outputs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,17 +12,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emotemporal.batch.jobs import Job, Outcome, Request, file_stamp
-from emotemporal.errors import CheckpointError, EmotemporalError, OutputError, UsageError
+from emotemporal.errors import (
+    OUT_OF_MEMORY,
+    CheckpointError,
+    EmotemporalError,
+    OutputError,
+    UsageError,
+    is_out_of_memory,
+)
 from emotemporal.pipeline import EmotionPipeline, Progress, write_overlay
 from emotemporal.report.formats import FORMATS
+from emotemporal.report.page import write_report_page
 from emotemporal.report.tables import write_frames_csv, write_json
 from emotemporal.structures import VideoAnalysis
+from emotemporal.text import one_line, redacted
 
 if TYPE_CHECKING:
     from emotemporal.geometry import GeometryReader
 
 # No other video's results can be written either.
-_FOR_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_FOR_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class Labeller:
@@ -88,8 +98,11 @@ class Labeller:
             failure = str(error)
         except Exception as error:
             # A fault of ours in one video must not take the others' results with it.
-            traceback.print_exc()
-            failure = f"{job.video}: internal error ({error}); please report it"
+            if is_out_of_memory(error):
+                failure = f"{job.video}: {OUT_OF_MEMORY}"
+            else:
+                print(redacted(traceback.format_exc()), file=sys.stderr)
+                failure = one_line(f"{job.video}: internal error ({error}); please report it")
         return Outcome(job, failure=failure, licences=tuple(self._licences))
 
     def _label(self, job: Job, on_progress: Progress) -> Outcome:
@@ -97,7 +110,11 @@ class Labeller:
         # Before it is read: whatever changes from here on is not what was labelled.
         source = file_stamp(job.video)
         analysis = self._analyze(
-            job.video, smooth=request.smooth, frame_labels=request.frame_labels, on_progress=on_progress
+            job.video,
+            smooth=request.smooth,
+            frame_labels=request.frame_labels,
+            min_confidence=request.min_confidence,
+            on_progress=on_progress,
         )
         analysis = replace(analysis, settings={**analysis.settings, "aggregate": self._aggregate})
         # The cheap results first, so that they are kept.
@@ -118,6 +135,10 @@ class Labeller:
             warning = f"a picture has no time: {', '.join(left_out)} not written"
             analysis = replace(analysis, warnings=(*analysis.warnings, warning))
             write_json(analysis, f"{base}.json")
+        if request.report:
+            # It tells of all warnings, and plays the overlay where the browser cannot play the video.
+            names.append(f"{base.name}.report.html")
+            write_report_page(analysis, self._output_dir / names[-1])
         outputs = {name: file_stamp(self._output_dir / name) for name in names}
         return Outcome(
             job, analysis.to_json(), source=source, outputs=outputs, licences=tuple(self._licences)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
 from emotemporal.batch.jobs import Job, Outcome, Request
 from emotemporal.batch.journal import Journal
-from emotemporal.files import remove_abandoned
+from emotemporal.files import FolderHold, remove_abandoned
+from emotemporal.text import one_line
 from emotemporal.video.child import prepare_child
 from emotemporal.workers import Death, ShareReport, available_cores, run_in_processes
 
@@ -38,7 +39,7 @@ def label_videos(
     workers: int = 1,
     resume: bool = False,
     on_share: VideoShare = lambda job, share: None,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Label videos, and remember in the output folder which are done.
 
     Results do not depend on the number of workers. Close the iterator to end these early.
@@ -53,10 +54,12 @@ def label_videos(
         on_share: called as videos are gone through.
     Yields: what was there, then the others as they are done.
     Raises:
-        UsageError: a checkpoint is missing or none, or cannot do what is asked for.
+        UsageError: a checkpoint is missing or none, or cannot do what is asked for; or another process
+            labels into the folder.
         OutputError: the folder cannot be written to any more; what was written is kept.
         EmotemporalError: a worker does not start.
     """
+    hold = FolderHold(output_dir)
     _tidy(output_dir)
     journal = Journal(output_dir, request.fingerprint())
     missing = []
@@ -76,17 +79,19 @@ def label_videos(
     finally:
         # Of processes that were ended while they wrote.
         _tidy(output_dir)
+        hold.release()
 
 
 def _label(
     jobs: Sequence[Job], request: Request, output_dir: Path, workers: int, on_share: VideoShare
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     make_handler = partial(_make_handler, request, output_dir)
     if workers > 1:
         with closing(run_in_processes(jobs, make_handler, workers=workers, on_share=on_share)) as outcomes:
-            for job, outcome in outcomes:
-                is_dead = isinstance(outcome, Death)
-                yield Outcome(job, failure=f"{job.video}: {outcome}") if is_dead else outcome
+            for job, found in outcomes:
+                if isinstance(found, Death):
+                    found = Outcome(job, failure=one_line(f"{job.video}: {found}"))
+                yield found
     elif jobs:
         label = make_handler()
         for job in jobs:

@@ -8,6 +8,7 @@ from importlib import import_module
 COMMANDS = {
     "predict-clip": "label every person in videos",
     "live": "label every person in front of a camera",
+    "app": "label videos in the browser, on this machine",
     "extract-faces": "cut tracked faces out of labelled videos, for training",
     "train-frame": "train a frame network on FER2013",
     "train-clip": "train a temporal head on extracted faces",
@@ -15,6 +16,7 @@ COMMANDS = {
     "train-geometry": "train linear models on RAVDESS's landmarks",
     "evaluate": "measure a checkpoint on labelled data",
     "export": "write a checkpoint's networks for other systems",
+    "doctor": "check the installation",
 }
 
 

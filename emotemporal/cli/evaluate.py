@@ -1,7 +1,6 @@
 """`emotemporal evaluate`: measure a checkpoint on labelled data."""
 
 import json
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
-from emotemporal.cli.common import EXIT_OK, guarded, make_parser
+from emotemporal.cli.common import EXIT_OK, guarded, make_parser, tell
 from emotemporal.datasets.splits import PROTOCOLS
 from emotemporal.errors import UsageError
 from emotemporal.labels import LABEL_SETS
@@ -104,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _evaluate_runs(options: Any) -> _Measured:
     from emotemporal.training.cross_validation import measure_cross_validation, read_cross_validation
+    from emotemporal.training.evaluation import coverage_report
 
     given = [name for name in _OF_CHECKPOINTS if getattr(options, name.replace("-", "_"))]
     if given:
@@ -111,6 +111,7 @@ def _evaluate_runs(options: Any) -> _Measured:
     runs = [read_cross_validation(folder) for folder in options.cross_validation]
     document = {"split": "held out", "num_left_out": 0, **measure_cross_validation(runs)}
     predictions = [prediction for run in runs for prediction in run.predictions]
+    document["coverage"] = coverage_report(predictions, runs[0].aggregations)
     names = ["predictions.csv"] if len(runs) == 1 else [f"predictions_seed{run.seed}.csv" for run in runs]
     tables = {name: run.predictions for name, run in zip(names, runs, strict=True)}
     return _Measured(document, _beliefs(predictions, document), tables)
@@ -158,8 +159,8 @@ def _evaluate_faces(checkpoint: "Checkpoint", data: Path, label_set: str | None,
     split = options.split or "PrivateTest"
     faces = read_fer2013(data, ferplus=votes, skip_bad=options.skip_bad).split(split)
     if faces.skipped:
-        print(f"warning: skipped {len(faces.skipped)}, the first: {faces.skipped[0]}", file=sys.stderr)
-    device = choose_device(options.device).type
+        tell(f"warning: skipped {len(faces.skipped)}, the first: {faces.skipped[0]}")
+    device = choose_device(options.device)
     predicted = predict_frames(
         checkpoint,
         faces,
@@ -183,7 +184,7 @@ def _evaluate_clips(
     from emotemporal.labelling.aggregation import AGGREGATIONS
     from emotemporal.networks import build_classifier, choose_labels
     from emotemporal.runtime import choose_device
-    from emotemporal.training.evaluation import clip_report, fold_report, predict_clips
+    from emotemporal.training.evaluation import clip_report, coverage_report, fold_report, predict_clips
 
     source, label_map = choose_labels(checkpoint, label_set)
     classifier = build_classifier(checkpoint, classifier=source, device=choose_device(options.device))
@@ -217,6 +218,7 @@ def _evaluate_clips(
         "num_trained_on": num_trained,
         "labels": list(label_map.target),
         **report["aggregations"],
+        "coverage": coverage_report(predictions, aggregations),
     }
     if len(held_out) > 1:
         parts = {name: [clip.clip_id for clip in part] for name, part in held_out.items()}
@@ -225,7 +227,7 @@ def _evaluate_clips(
 
 
 def _warn(line: str) -> None:
-    print(line, file=sys.stderr)
+    tell(line)
 
 
 def _num_trained_on(checkpoint: "Checkpoint", clips: "list[ClipSequence]", protocol: str) -> int | None:
@@ -239,10 +241,7 @@ def _num_trained_on(checkpoint: "Checkpoint", clips: "list[ClipSequence]", proto
     trained = checkpoint.header.training.get("sources")
     if trained is None:
         name = checkpoint.header.training.get("data", "unknown clips")
-        print(
-            f"warning: the head's training ({name}) is not listed; make sure these are others",
-            file=sys.stderr,
-        )
+        tell(f"warning: the head's training ({name}) is not listed; make sure these are others")
         return None
     trained = set(trained)
     num = sum(clip.source in trained for clip in clips)
@@ -251,7 +250,7 @@ def _num_trained_on(checkpoint: "Checkpoint", clips: "list[ClipSequence]", proto
     found = f"{num} of the {len(clips)} clips are among those that the head was trained on"
     if protocol != "clips":
         raise UsageError(f"{found}: --protocol {protocol} would not be fair; see the training's report.json")
-    print(f"warning: {found}", file=sys.stderr)
+    tell(f"warning: {found}")
     return num
 
 
@@ -274,7 +273,7 @@ def _open_or_extract(
         return store
     found = read_clips(data, merge_calm="calm" not in checkpoint.header.labels)
     for note in found.notes:
-        print(note, file=sys.stderr)
+        tell(note)
     store = CropStore.create(temporary / "store", geometry, {}, landmarks68=landmarks68)
 
     def on_failure(item: Any, reason: str) -> None:
@@ -282,7 +281,7 @@ def _open_or_extract(
         raise VideoError(reason)
 
     chosen = choose_device(device)
-    make_detector = partial(MtcnnDetector, device=chosen.type, backend=choose_backend("auto", chosen))
+    make_detector = partial(MtcnnDetector, device=chosen, backend=choose_backend("auto", chosen))
     extract_faces(found.items, store, make_detector, on_failure=on_failure)
     return store
 
@@ -318,4 +317,4 @@ def _print_report(document: dict[str, Any]) -> None:
     print_evaluation(document, Console(soft_wrap=True))
     missing = next((document[name] for name in ("head", "sum") if name in document), document)
     if missing["num_without_prediction"]:
-        print(f"{missing['num_without_prediction']} clips without a face count as errors", file=sys.stderr)
+        tell(f"{missing['num_without_prediction']} clips without a face count as errors")

@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from emotemporal.checkpoint import default_checkpoint, load_checkpoint
     from emotemporal.export import export_checkpoint
+    from emotemporal.text import printable
 
     try:
         checkpoint = load_checkpoint(options.checkpoint or default_checkpoint())
@@ -44,5 +45,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     for name, difference in exported.parity.items():
         print(f"{name}: probabilities differ from PyTorch's by {difference:.1e} at most")
-    print(f"licence: {checkpoint.header.licence}")
+    print(f"licence: {printable(checkpoint.header.licence)}")
     return EXIT_OK

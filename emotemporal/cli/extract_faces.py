@@ -1,13 +1,12 @@
 """`emotemporal extract-faces`: cut tracked faces out of labelled videos."""
 
-import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser
 
-from emotemporal.cli.common import EXIT_FAILED, EXIT_OK, guarded, make_parser, progress_bar
+from emotemporal.cli.common import EXIT_FAILED, EXIT_OK, guarded, make_parser, progress_bar, tell
 from emotemporal.datasets.registry import DATASETS
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         merge_calm=options.calm == "neutral",
     )
     for line in (describe(found), *found.notes):
-        print(line, file=sys.stderr)
+        tell(line)
     # Before hours of extraction, not after them.
     frame = load_checkpoint(options.embeddings, kind="frame") if options.embeddings else None
     device = choose_device(options.device)
@@ -113,17 +112,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         def on_progress(stage: str, done: int, total: int | None) -> None:
             nonlocal resumed
             if done and not resumed:
-                print(f"{done} of {total} clips are in the store already", file=sys.stderr)
+                tell(f"{done} of {total} clips are in the store already")
             resumed = True
             draw(stage, done, total)
 
         def on_failure(item: "ClipItem", reason: str) -> None:
-            print(f"error: {reason}", file=sys.stderr)
+            tell(f"error: {reason}")
 
         extraction = extract_faces(
             found.items,
             store,
-            partial(MtcnnDetector, device=device.type, backend=backend),
+            partial(MtcnnDetector, device=device, backend=backend),
             workers=options.workers,
             on_progress=on_progress,
             on_failure=on_failure,
@@ -134,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 build_classifier(frame, device=device),
                 [row.clip_id for row in extraction.rows],
                 keep=True,
-                on_line=lambda line: print(line, file=sys.stderr),
+                on_line=tell,
                 on_progress=draw,
             )
     Console(soft_wrap=True).print(_summary(extraction))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
-from emotemporal.cli.common import EXIT_INTERRUPTED, EXIT_OK, guarded, make_parser
+from emotemporal.cli.common import EXIT_INTERRUPTED, EXIT_OK, guarded, make_parser, tell
 from emotemporal.errors import CheckpointError, UsageError, VideoError
 from emotemporal.labels import LABEL_SETS
 
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CheckpointError as error:
         raise UsageError(str(error)) from error
     if not labeller.has_causal_head:
-        print("warning: no one-way head (gru): labels are the frame network's alone", file=sys.stderr)
+        tell("warning: no one-way head (gru): labels are the frame network's alone")
     labeller.warm_up()
     limit = float("inf") if options.no_drop else options.max_delay / 1e3
     was_interrupted = False
@@ -98,15 +98,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             was_interrupted = True
         finally:
             summary = session.summary()
-            print(f"{reader.name}: {summary}", file=sys.stderr)
+            tell(f"{reader.name}: {summary}")
     if summary.num_late and not summary.num_shown:
-        print(
+        tell(
             f"warning: no frame was ready within {options.max_delay:g} ms; raise --max-delay, or make the "
-            "picture smaller",
-            file=sys.stderr,
+            "picture smaller"
         )
     if was_interrupted:
-        print("interrupted", file=sys.stderr)
+        tell("interrupted")
         return EXIT_INTERRUPTED
     return EXIT_OK
 

@@ -2,9 +2,8 @@
 
 import json
 import os
-import sys
 from argparse import BooleanOptionalAction
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
-from emotemporal.cli.common import EXIT_FAILED, EXIT_OK, guarded, make_parser, progress_bar
+from emotemporal.cli.common import EXIT_FAILED, EXIT_OK, guarded, make_parser, progress_bar, tell
 from emotemporal.datasets.clips import VIDEO_SUFFIXES
 from emotemporal.errors import UsageError
 from emotemporal.labels import LABEL_SETS
@@ -43,6 +42,11 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--plot", action="store_true", help="write <stem>.timeline.png")
     parser.add_argument(
+        "--report",
+        action="store_true",
+        help="write <stem>.report.html, a page that plays the video with all that was found in it",
+    )
+    parser.add_argument(
         "--output-dir", type=str, default="emotemporal_output", help="where results go (made if missing)"
     )
     parser.add_argument("--checkpoint", type=str, help="weights; the shipped clip checkpoint by default")
@@ -62,6 +66,14 @@ def _parser() -> ArgumentParser:
         choices=["network", "head"],
         default="network",
         help="what the smoothed frame labels are made of: the frame network, or what the head made of it",
+    )
+    parser.add_argument(
+        "--min-confidence",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="call clips, and frames by their smoothed probability, uncertain where that is below P, from 0 "
+        "to 1; a vote by the frames' mean probability of its emotion",
     )
     parser.add_argument("--smooth", choices=["hmm", "ema", "none"], default="hmm", help="of the frame labels")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
@@ -120,12 +132,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UsageError("--baseline is for labels by landmarks; give --geometry FILE as well")
     if options.json and options.json_lines:
         raise UsageError("--json and --json-lines: choose one")
+    if not 0 <= options.min_confidence <= 1:
+        raise UsageError(f"--min-confidence {options.min_confidence}: expected a probability, 0 to 1")
     options.formats = _parse_formats(options.formats)
     workers = _num_workers(options.workers)
     output_dir = _writable_folder(Path(options.output_dir))
     jobs, failures = _list_jobs(options.videos)
     for failure in failures.values():
-        print(f"error: {failure}", file=sys.stderr)
+        tell(f"error: {failure}")
     if not jobs:
         return EXIT_FAILED
 
@@ -149,6 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         outcomes = _label_one(jobs[0], request, output_dir, quiet=options.quiet)
 
     report = _Report(options)
+    results: dict[str, tuple[str, Mapping[str, Any] | None, str]]
     results = {name: (name, None, failure) for name, failure in failures.items()}
     # In the order of the input, whatever is done first.
     results |= {str(job.video): (str(job.video), None, "") for job in jobs}
@@ -169,7 +184,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_OK if len(documents) == len(results) else EXIT_FAILED
 
 
-def _label_one(job: "Job", request: "Request", output_dir: Path, *, quiet: bool) -> Iterator["Outcome"]:
+def _label_one(
+    job: "Job", request: "Request", output_dir: Path, *, quiet: bool
+) -> Generator["Outcome", None, None]:
     """Label the only video, with all cores."""
     from emotemporal.video.child import prepare_child
 
@@ -177,9 +194,7 @@ def _label_one(job: "Job", request: "Request", output_dir: Path, *, quiet: bool)
     prepare_child()
     from emotemporal.batch.labeller import Labeller
 
-    labeller = Labeller(
-        request, output_dir, one_thread=False, on_licence=lambda line: print(line, file=sys.stderr)
-    )
+    labeller = Labeller(request, output_dir, one_thread=False, on_licence=tell)
     with progress_bar(job.name, quiet=quiet) as on_progress:
         outcome = labeller.label(job, on_progress)
     yield outcome
@@ -193,7 +208,7 @@ def _label_batch(
     workers: int | None,
     resume: bool,
     quiet: bool,
-) -> Iterator["Outcome"]:
+) -> Generator["Outcome", None, None]:
     from emotemporal.batch.run import choose_workers, label_videos
 
     with progress_bar("", quiet=quiet) as on_progress:
@@ -218,10 +233,7 @@ def _label_batch(
                 num_there += outcome.was_there
                 yield outcome
     if num_there and not quiet:
-        print(
-            f"{num_there} of {len(jobs)} videos were done already; --no-resume does them again",
-            file=sys.stderr,
-        )
+        tell(f"{num_there} of {len(jobs)} videos were done already; --no-resume does them again")
 
 
 class _Report:
@@ -237,14 +249,14 @@ class _Report:
         for line in outcome.licences:
             if line not in self._told:
                 self._told.add(line)
-                print(line, file=sys.stderr)
+                tell(line)
         document = outcome.document
         if document is None:
-            print(f"error: {outcome.failure}", file=sys.stderr)
+            tell(f"error: {outcome.failure}")
             return
         if not self._quiet:
             for warning in document["warnings"]:
-                print(f"warning: {outcome.job.name}: {warning}", file=sys.stderr)
+                tell(f"warning: {outcome.job.name}: {warning}")
         if self._json_lines:
             print(json.dumps(document), flush=True)
         elif self._tables:
@@ -288,9 +300,11 @@ def _parse_formats(text: str) -> list[str]:
 def _list_jobs(inputs: Sequence[str]) -> tuple[list["Job"], dict[str, str]]:
     """Return what is to be done, and which inputs cannot be used, and why."""
     from emotemporal.batch.jobs import Job
-    from emotemporal.video.opening import is_address, is_sequence
+    from emotemporal.text import is_address, media_name
+    from emotemporal.video.opening import is_sequence
 
-    videos, failures = [], {}
+    videos: list[Path | str] = []
+    failures: dict[str, str] = {}
     for name in inputs:
         if is_address(name):  # no Path: it makes one slash of two
             videos.append(name)
@@ -308,7 +322,7 @@ def _list_jobs(inputs: Sequence[str]) -> tuple[list["Job"], dict[str, str]]:
     for video in dict.fromkeys(videos):
         # a.mp4 and a.mov, or two folders' a.mp4, must not write over each other's results.
         path = Path(video)
-        own = path.absolute().parent.name if is_sequence(video) else path.stem
+        own = path.absolute().parent.name if is_sequence(video) else Path(media_name(video)).stem
         stem, number = own, 2
         while stem in taken:
             stem, number = f"{own}-{number}", number + 1

@@ -47,7 +47,7 @@ def _table(result: "SearchResult") -> "Table":
     table.add_column("settings", overflow="fold")
     for trial in result.trials:
         values = ("failed", "", "")
-        if not trial.error:
+        if trial.interval is not None:
             low, high = trial.interval
             values = (
                 f"{trial.accuracy:.1%}",

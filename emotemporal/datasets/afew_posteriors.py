@@ -90,8 +90,8 @@ def read_afew_posteriors(folder: str | Path, split: str) -> list[PosteriorClip]:
         raise DataError(f"{path}: no frames of {len(missing)} of {len(labels)} clips, e.g. {missing[0]}")
     clips = []
     for clip_id in sorted(rows):
-        face, frame, probs = zip(*sorted(rows[clip_id]), strict=True)
-        found = np.array(probs)
+        face, frame, said = zip(*sorted(rows[clip_id]), strict=True)
+        found = np.array(said)
         found = (found / found.sum(1, keepdims=True)).astype(np.float32)
         clips.append(PosteriorClip(clip_id, labels[clip_id], np.array(face), np.array(frame), found))
     return clips

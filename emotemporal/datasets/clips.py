@@ -1,6 +1,7 @@
 """What every reader of labelled videos gives, and what all of them check."""
 
 import hashlib
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -67,7 +68,9 @@ def mostly_named(root: Path, pattern: re.Pattern[str]) -> bool:
 
 def safe_id(relative: Path) -> str:
     """Make a file name of a path; nothing in it can lead out of a folder."""
-    parts = [part for part in relative.with_suffix("").parts if part not in ("..", ".", relative.anchor)]
+    # Of a bare root or parent nothing is left, and no suffix can be taken off.
+    named = relative.with_suffix("") if relative.name else relative
+    parts = [part for part in named.parts if part not in ("..", ".", relative.anchor)]
     return "__".join(parts)
 
 
@@ -111,7 +114,8 @@ def checked_items(items: Sequence[ClipItem], origin: Path) -> tuple[ClipItem, ..
     """
     if not items:
         raise DataError(f"{origin}: no labelled videos in it")
-    missing = [item.path for item in items if not item.path.is_file()]
+    # Unlike Path.is_file this has no quarrel with a name that is too long for the system.
+    missing = [item.path for item in items if not os.path.isfile(item.path)]
     if missing:
         raise DataError(f"{origin}: {len(missing)} of {len(items)} videos are missing: {some_of(missing)}")
     files: dict[Path, ClipItem] = {}

@@ -69,13 +69,13 @@ def _blur(images: np.ndarray, sigma_px: float, _: np.random.Generator) -> np.nda
 def _compress(images: np.ndarray, quality: float, _: np.random.Generator) -> np.ndarray:
     settings = [cv2.IMWRITE_JPEG_QUALITY, int(quality)]
     files = (cv2.imencode(".jpg", image, settings)[1] for image in images)
-    return np.stack([cv2.imdecode(file, cv2.IMREAD_GRAYSCALE) for file in files])
+    return np.stack([np.asarray(cv2.imdecode(file, cv2.IMREAD_GRAYSCALE)) for file in files])
 
 
 def _darken(images: np.ndarray, gain: float, rng: np.random.Generator) -> np.ndarray:
     # Gray values are taken as proportional to light; photons arrive at random, so that what is left of a
     # picture once it is brightened again is its noise.
-    electrons = rng.poisson(images * (gain * _WHITE_ELECTRONS / 255))
+    electrons: np.ndarray = rng.poisson(images * (gain * _WHITE_ELECTRONS / 255))
     electrons = electrons + rng.normal(0, _READ_ELECTRONS, images.shape)
     return _to_uint8(electrons * (255 / _WHITE_ELECTRONS))
 

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from emotemporal.errors import DataError
 from emotemporal.files import replacing
@@ -48,7 +49,7 @@ def write_index(path: Path, rows: Sequence[IndexRow]) -> None:
     ):
         writer = csv.DictWriter(stream, fieldnames=[*_COLUMNS, *others], restval="")
         writer.writeheader()
-        writer.writerows({name: getattr(row, name) for name in _COLUMNS} | row.fields for row in rows)
+        writer.writerows({**{name: getattr(row, name) for name in _COLUMNS}, **row.fields} for row in rows)
 
 
 def read_index(path: Path) -> list[IndexRow]:
@@ -63,12 +64,12 @@ def read_index(path: Path) -> list[IndexRow]:
     with path.open(newline="", encoding="utf-8", errors=_UNDECODABLE) as stream:
         for line, cells in enumerate(csv.DictReader(stream), start=2):
             try:
-                counts = {name: int(cells.pop(name)) for name in _COUNTS}
-                own = {name: cells.pop(name) for name in _COLUMNS if name in cells}
+                own: dict[str, Any] = {name: int(cells.pop(name)) for name in _COUNTS}
+                own |= {name: cells.pop(name) for name in _COLUMNS if name in cells}
                 own["source"] = own.get("source") or own["clip_id"]
                 if None in cells or None in cells.values():
                     raise ValueError("another number of cells than the header")
-                rows.append(IndexRow(**own, **counts, fields=cells))
+                rows.append(IndexRow(**own, fields=cells))
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(f"{path}, line {line}: malformed ({error})") from error
     return rows

@@ -115,7 +115,10 @@ class CropStore:
         header = _read_header(folder)
         if not (folder / "index.csv").is_file():
             raise DataError(f"{folder}: has no index.csv; let extract_faces finish first")
-        geometry = CropGeometry.from_dict(header["geometry"])
+        try:
+            geometry = CropGeometry.from_dict(header["geometry"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{folder / 'store.json'}: no crop geometry ({error})") from error
         return cls(folder, geometry, header["provenance"], header["landmarks68"])
 
     def has(self, item: ClipItem) -> bool:
@@ -321,7 +324,7 @@ def _read_header(folder: Path) -> dict[str, Any]:
         version = header["format_version"]
         if version == _FORMAT_VERSION:
             dict(header["geometry"]), dict(header["provenance"]), bool(header["landmarks68"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: not readable ({error})") from error
     if version != _FORMAT_VERSION:
         raise DataError(

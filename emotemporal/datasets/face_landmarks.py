@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import cv2
@@ -56,7 +57,7 @@ def _kept(folder: Path | None, name: str, images: np.ndarray, find: Callable[[np
         found = find(images)
         with replacing(path) as temporary:
             folder.mkdir(parents=True, exist_ok=True)
-            np.savez(temporary, **found)
+            np.savez(temporary, **dict[str, Any](found))
         return found
     try:
         with np.load(path) as stored:

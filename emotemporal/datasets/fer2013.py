@@ -9,16 +9,17 @@ import csv
 import gzip
 import lzma
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import cv2
 import numpy as np
 
-from emotemporal.errors import DataError
+from emotemporal.errors import DataError, VideoError
 from emotemporal.labels import FER7, FERPLUS8, label_index
+from emotemporal.video.pictures import require_bounded
 
 SPLITS = ("Training", "PublicTest", "PrivateTest")
 _SIDE = 48
@@ -30,7 +31,9 @@ _FERPLUS_COLUMNS = (
 _LABEL_TEXTS = frozenset(str(i) for i in range(len(FER7)))
 _PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
-_READ_ERRORS = (OSError, UnicodeDecodeError, EOFError, csv.Error, lzma.LZMAError, zlib.error)
+_READ_ERRORS = (OSError, ValueError, EOFError, csv.Error, lzma.LZMAError, zlib.error)
+# A row of FER2013 has some 9,000 characters, all of them 300 million.
+_MAX_LINE, _MAX_TABLE = 1 << 17, 1 << 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +156,7 @@ def _read_table(path: Path, faults: _Faults) -> tuple[FaceImages, np.ndarray]:
     images, labels, splits, kept = [], [], [], []
     try:
         with _OPENERS.get(path.suffix.lower(), open)(path, "rt", encoding="utf-8", newline="") as stream:
-            reader = csv.reader(stream)
+            reader = csv.reader(_bounded_lines(stream))
             header = [name.strip().lower() for name in next(reader, [])]
             missing = {"emotion", "pixels", "usage"} - set(header)
             if missing:
@@ -179,6 +182,20 @@ def _read_table(path: Path, faults: _Faults) -> tuple[FaceImages, np.ndarray]:
     return faces, np.array(kept, dtype=bool)
 
 
+def _bounded_lines(stream: TextIO) -> Iterator[str]:
+    """Yield a table's lines.
+
+    Raises:
+        ValueError: one, or all together, are too long: a small compressed file can hold a line of gigabytes.
+    """
+    total = 0
+    while line := stream.readline(_MAX_LINE):
+        total += len(line)
+        if len(line) == _MAX_LINE or total > _MAX_TABLE:
+            raise ValueError(f"more than {_MAX_LINE} characters in a line, or {_MAX_TABLE} in all")
+        yield line
+
+
 def _parse_row(header: Sequence[str], row: Sequence[str]) -> tuple[np.ndarray, int, str]:
     """Return picture, label and split of one row.
 
@@ -196,7 +213,7 @@ def _parse_row(header: Sequence[str], row: Sequence[str]) -> tuple[np.ndarray, i
     try:
         values = np.array(cells["pixels"].split(), dtype=np.int64)
     except ValueError:
-        values = np.empty(0)
+        values = np.empty(0, np.int64)
     if values.size != _SIDE * _SIDE or values.min() < 0 or values.max() > 255:
         raise ValueError(f"pixels must be {_SIDE * _SIDE} numbers from 0 to 255")
     return values.astype(np.uint8).reshape(_SIDE, _SIDE), int(emotion), cells["usage"]
@@ -216,7 +233,7 @@ def _read_class_folders(root: Path, faults: _Faults) -> tuple[FaceImages, np.nda
             for file in sorted(class_folder.iterdir()):
                 if file.suffix.lower() not in _PICTURE_SUFFIXES:
                     continue
-                picture = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+                picture = _read_gray(file)
                 kept.append(picture is not None)
                 if picture is None:
                     faults.add(f"{file}: not a readable picture")
@@ -231,6 +248,15 @@ def _read_class_folders(root: Path, faults: _Faults) -> tuple[FaceImages, np.nda
     pixels = np.stack(images) if images else np.empty((0, _SIDE, _SIDE), np.uint8)
     faces = FaceImages(pixels, np.array(labels, dtype=np.int64), np.array(splits, dtype=str))
     return faces, np.array(kept, dtype=bool)
+
+
+def _read_gray(file: Path) -> np.ndarray | None:
+    """Return a picture uint8 (H, W), None where it is none, or one that would fill the memory."""
+    try:
+        require_bounded(file)
+    except VideoError:
+        return None
+    return cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
 
 
 def read_ferplus_votes(

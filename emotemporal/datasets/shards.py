@@ -36,6 +36,13 @@ class StoredArray:
     shape: tuple[int, ...]
     crc32: int
 
+    def __post_init__(self) -> None:
+        places = (self.offset, *self.shape)
+        if not all(type(number) is int and number >= 0 for number in places):
+            raise ValueError(f"places and shapes are whole numbers from 0, found {places}")
+        if np.dtype(self.dtype).kind not in "biuf":
+            raise ValueError(f"arrays are of plain numbers, found {self.dtype}")
+
     @property
     def num_bytes(self) -> int:
         return prod(self.shape) * np.dtype(self.dtype).itemsize
@@ -94,7 +101,7 @@ class ShardFolder:
                 for name, array in arrays.items():
                     stream.write(bytes(-stream.tell() % _ALIGNMENT))
                     raw = np.ascontiguousarray(array)
-                    stored[name] = StoredArray(stream.tell(), raw.dtype.str, raw.shape, zlib.crc32(raw))
+                    stored[name] = StoredArray(stream.tell(), raw.dtype.str, raw.shape, zlib.crc32(raw.data))
                     stream.write(raw.data)
                 _to_disk(stream)
                 length = stream.tell()
@@ -132,7 +139,7 @@ class ShardFolder:
         if memory is None or len(memory) < end:
             memory = self._maps[record.shard] = np.memmap(self._data(record.shard), np.uint8, "r")
         raw = np.asarray(memory[stored.offset : end])
-        if verify and zlib.crc32(raw) != stored.crc32:
+        if verify and zlib.crc32(raw.data) != stored.crc32:
             raise ValueError(f"{record.shard}.bin: another checksum of {name} than the journal's")
         return raw.view(stored.dtype).reshape(stored.shape)
 
@@ -190,9 +197,13 @@ def _parse(line: bytes, shard: str) -> dict[str, Record]:
     checksum, _, text = line.partition(b" ")
     if checksum != b"%08x" % zlib.crc32(text):
         return {}
-    found = json.loads(text)
-    arrays = {
-        name: StoredArray(offset, dtype, tuple(shape), crc32)
-        for name, (offset, dtype, shape, crc32) in found["arrays"].items()
-    }
-    return {found["clip_id"]: Record(shard, found["facts"], arrays)}
+    try:
+        found = json.loads(text)
+        arrays = {
+            name: StoredArray(offset, dtype, tuple(shape), crc32)
+            for name, (offset, dtype, shape, crc32) in found["arrays"].items()
+        }
+        return {found["clip_id"]: Record(shard, found["facts"], arrays)}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        # Whole, but not of this program.
+        return {}

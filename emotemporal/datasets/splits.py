@@ -1,5 +1,6 @@
 """Splits by person and by source video, never by frame or clip."""
 
+import re
 import typing
 from collections import Counter
 from collections.abc import Sequence
@@ -79,9 +80,14 @@ def make_folds(
 class HasOrigin(typing.Protocol):
     """What a split must know of a clip."""
 
-    subject: str
-    source: str
-    split: str
+    @property
+    def subject(self) -> str: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def split(self) -> str: ...
 
 
 def split_clips(protocol: str, clips: Sequence[HasOrigin], *, num_folds: int = 5) -> list[Fold]:
@@ -121,6 +127,8 @@ def subject_folds(
     folds = []
     for group in np.array_split(np.array(people), num_folds):
         name = str(group[0]) if len(group) == 1 else f"{group[0]}-{group[-1]}"
+        # Folds become files: none may lead out of their folder, and two that differ stay two.
+        name = re.sub(r"[/\\%\0]|^\.", lambda sign: f"%{ord(sign[0]):02X}", name)
         folds.append(_hold_out(name, np.isin(np.asarray(subjects), group), subjects, sources))
     return folds
 

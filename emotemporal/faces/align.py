@@ -76,6 +76,20 @@ def align_faces(frame: np.ndarray, landmarks: np.ndarray, geometry: CropGeometry
     return crops
 
 
+def resize_crops(crops: np.ndarray, side_px: int) -> np.ndarray:
+    """Bring face crops that were cut by other means to one side.
+
+    Args:
+        crops: uint8 (M, H, W, 3).
+        side_px: S.
+    Returns: uint8 (M, S, S, 3).
+    """
+    if crops.shape[1:3] == (side_px, side_px):
+        return crops
+    way = cv2.INTER_AREA if min(crops.shape[1:3]) > side_px else cv2.INTER_CUBIC
+    return np.stack([cv2.resize(crop, (side_px, side_px), interpolation=way) for crop in crops])
+
+
 def _transforms(frame: np.ndarray, landmarks: np.ndarray, geometry: CropGeometry) -> np.ndarray:
     """float64 (M, 2, 3), always finite."""
     points = np.array(landmarks, np.float64).reshape(-1, 5, 2)

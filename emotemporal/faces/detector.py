@@ -8,14 +8,16 @@ Coordinates are continuous: a pixel with index i covers [i, i + 1), a picture of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import cv2
 import numpy as np
-import torch
 
 from emotemporal.faces.mtcnn import ONET_SIDE_PX, RNET_SIDE_PX, Network, load_cascade
 from emotemporal.structures import Detections
+
+if TYPE_CHECKING:
+    import torch
 
 _PYRAMID_FACTOR = 0.709
 """Step between two scales; half the area, as in the paper."""
@@ -173,7 +175,7 @@ def _suppress(boxes: np.ndarray, scores: np.ndarray, *, max_overlap: float) -> n
     Returns: int64 (K,), the rows to keep, best first.
     """
     corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    kept = cv2.dnn.NMSBoxes(corner_and_size.astype(np.float64), scores, 0.0, max_overlap)
+    kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), scores.tolist(), 0.0, max_overlap)
     return np.array(kept, np.int64)
 
 

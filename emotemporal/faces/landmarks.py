@@ -38,14 +38,15 @@ class LandmarkPredictor:
         # The package itself imports pkg_resources, which is gone from new installations: only its place
         # is looked up.
         package = find_spec("face_recognition_models")
-        if package is None or find_spec("dlib") is None:
+        folders = package and package.submodule_search_locations
+        if not folders or find_spec("dlib") is None:
             missing = "dlib-bin" if find_spec("dlib") is None else "face_recognition_models"
             raise UsageError(
                 f"68 landmarks need {missing}, which is not installed: pip install 'emotemporal[landmarks]'"
             )
         import dlib
 
-        folder = Path(next(iter(package.submodule_search_locations)))
+        folder = Path(next(iter(folders)))
         model = folder / "models" / "shape_predictor_68_face_landmarks.dat"
         if not model.is_file():
             raise UsageError(f"{model}: no such file; install face_recognition_models again")

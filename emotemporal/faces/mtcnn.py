@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from emotemporal.compiled import compile_network
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 Network = Callable[[np.ndarray], tuple[np.ndarray, ...]]
 """Takes uint8 (B, H, W, 3) RGB; gives float32 (B, ...)."""
@@ -34,18 +36,6 @@ class Cascade(NamedTuple):
     """48 x 48 -> shifts (B, 4), landmarks (B, 10) as five x, then five y, probabilities (B, 2)."""
 
 
-class _FromPixels(nn.Module):
-    """A network that takes pixels as they are, uint8 (B, H, W, 3)."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        # A permutation leaves the channels last, which saves a third of P-Net's time and half of O-Net's.
-        return self.network((x.permute(0, 3, 1, 2).float() - 127.5) * (1 / 128))
-
-
 def load_cascade(device: str | torch.device = "cpu", *, backend: Literal["torch", "openvino"]) -> Cascade:
     """Load the three networks.
 
@@ -54,37 +44,31 @@ def load_cascade(device: str | torch.device = "cpu", *, backend: Literal["torch"
         backend: what runs them.
     Raises:
         UsageError: OpenVINO was asked for and is not installed.
+        EmotemporalError: the weights are missing or damaged.
     """
     if backend == "torch":
-        return Cascade(*(_TorchNetwork(name, device) for name in ("PNet", "RNet", "ONet")))
+        from emotemporal.faces.mtcnn_torch import TorchNetwork
+
+        return Cascade(*(TorchNetwork(name, device) for name in ("PNet", "RNet", "ONet")))
     return Cascade(_compile("PNet", None), _compile("RNet", RNET_SIDE_PX), _compile("ONet", ONET_SIDE_PX))
 
 
-class _TorchNetwork:
-    def __init__(self, name: str, device: str | torch.device) -> None:
-        # bfloat16 is slower on the CPU for networks this narrow.
-        self._network = _load(name).to(device, memory_format=torch.channels_last)
-        self._device = device
-
-    @torch.inference_mode()
-    def __call__(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
-        found = self._network(torch.from_numpy(batch).to(self._device))
-        return tuple(part.cpu().numpy() for part in found)
-
-
-def _load(name: str) -> nn.Module:
-    # It imports torchvision, which takes seconds: only where its networks are built.
-    from facenet_pytorch.models import mtcnn
-
-    return _FromPixels(getattr(mtcnn, name)().eval().requires_grad_(False))
-
-
 def _compile(name: str, side_px: int | None) -> Network:
-    example_px = side_px or 64
+    def make_module() -> nn.Module:
+        from emotemporal.faces.mtcnn_torch import load_network
+
+        return load_network(name)
+
+    def examples() -> list[Tensor]:
+        import torch
+
+        example_px = side_px or 64
+        return [torch.zeros(2, example_px, example_px, 3, dtype=torch.uint8)]
+
     return compile_network(
         name.lower(),
         f"facenet-pytorch {version('facenet-pytorch')}",
-        lambda: _load(name),
-        example=lambda: torch.zeros(2, example_px, example_px, 3, dtype=torch.uint8),
-        input_shape=(-1, side_px or -1, side_px or -1, 3),
+        make_module,
+        examples=examples,
+        input_shapes=[(-1, side_px or -1, side_px or -1, 3)],
     )

@@ -59,11 +59,17 @@ class Trail:
         """True once the full detector has looked for the face since it was lost."""
         self.is_given_up = False
         """True once it is no longer refined, for want of confirmation; a detection may still continue it."""
-        self.look: np.ndarray | None = None
+        self._look: np.ndarray | None = None
 
     @property
     def last(self) -> Sighting:
         return self.sightings[-1]
+
+    @property
+    def look(self) -> np.ndarray:
+        """What the face usually looks like, as `face_look` tells it."""
+        assert self._look is not None  # it is remembered from the first sighting until the face is lost
+        return self._look
 
     @property
     def pending(self) -> list[Sighting]:
@@ -82,7 +88,7 @@ class Trail:
     def close(self) -> None:
         """Keep all sightings in a tenth of the memory: nobody follows this face any more."""
         self._pack_until(len(self.sightings))
-        self.look = None
+        self._look = None
 
     def _pack_until(self, end: int) -> None:
         self._settled.append(_pack(self.sightings[:end]))
@@ -112,7 +118,7 @@ class Trail:
 
     def remember_look(self, look: np.ndarray) -> None:
         """Blend what the face looks like now into what it usually looks like."""
-        self.look = look if self.look is None else self.look + _LOOK_RATE * (look - self.look)
+        self._look = look if self._look is None else self._look + _LOOK_RATE * (look - self._look)
 
     def to_track(self, pts_seconds: np.ndarray, first_index: int) -> Track:
         """Return the trail without gaps: between two sightings box and landmarks move evenly in time.

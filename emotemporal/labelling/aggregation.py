@@ -30,14 +30,15 @@ def aggregate_vote(probs: np.ndarray, labels: Sequence[str]) -> ClipResult:
     Args:
         probs: (L, C), L at least 1; rows sum to 1.
         labels: C names.
-    Returns: `probs` are the shares of the votes.
+    Returns: `probs` are the shares of the votes, `mean_probability` that of the winner over all frames.
     """
     votes = np.bincount(probs.argmax(1), minlength=len(labels))
     summed = probs.sum(0, dtype=np.float64)
     tied = votes == votes.max()
     winner = int(np.where(tied, summed, -np.inf).argmax())
     shares = (votes / votes.sum()).astype(np.float32)
-    return ClipResult(labels[winner], shares, float(shares[winner]), votes.astype(np.int64))
+    mean = float(summed[winner] / len(probs))
+    return ClipResult(labels[winner], shares, float(shares[winner]), votes.astype(np.int64), mean)
 
 
 def result_from_probs(probs: np.ndarray, labels: Sequence[str]) -> ClipResult:

@@ -106,8 +106,10 @@ def reliability_bins(
     which = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
     num = np.bincount(which, minlength=num_bins)
     sums = (np.bincount(which, weights=values, minlength=num_bins) for values in (confidence, ~wrong))
-    means = (np.divide(total, num, out=np.full(num_bins, np.nan), where=num > 0) for total in sums)
-    return ReliabilityBins(*means, num)
+    confidences, accuracies = (
+        np.divide(total, num, out=np.full(num_bins, np.nan), where=num > 0) for total in sums
+    )
+    return ReliabilityBins(confidences, accuracies, num)
 
 
 def risk_coverage(probs: np.ndarray, labels: np.ndarray) -> RiskCoverage:

@@ -156,18 +156,18 @@ class CausalSmoother:
         # Each frame weighs as long as has passed since the one before: how long it stays is not known yet.
         # After a gap it does not stand for the gap.
         weight, decay = min(elapsed, _EVIDENCE_SECONDS), np.exp(-elapsed / self._tau_seconds)
-        self._sum = decay * self._sum + weight * probs.astype(np.float64)
-        self._weight = decay * self._weight + weight
-        averaged = self._sum / self._weight
+        total = decay * self._sum + weight * probs.astype(np.float64)
+        self._sum, self._weight = total, decay * self._weight + weight
+        averaged = total / self._weight
         if self._method == "ema":
             return averaged.astype(np.float32)
         likelihood = np.maximum(probs.astype(np.float64), _LEAST_LIKELIHOOD) ** (weight / _EVIDENCE_SECONDS)
         if self._belief is None:
-            belief = likelihood
+            belief: np.ndarray = likelihood
         else:
             belief = self._belief @ expm(dwell_rates(len(probs), self._dwell_seconds) * elapsed) * likelihood
         self._belief = belief / belief.sum()
-        return _lift_labels(averaged[None], self._belief.argmax(keepdims=True))[0].astype(np.float32)
+        return _lift_labels(averaged[None], np.argmax(self._belief, keepdims=True))[0].astype(np.float32)
 
 
 def _most_probable_labels(probs: np.ndarray, pts_seconds: np.ndarray, rates: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Emotion segments of every person, and what they come to: for one, and between two.
 
-All is told in seconds of the video's own clock. A frame lasts until the next one of the video begins, the
+`uncertain`, where labels can be, is a label like any other, but for what two people have in common. All is
+told in seconds of the video's own clock. A frame lasts until the next one of the video begins, the
 last one as long as the file says. An emotion's intensity is its smoothed probability: how sure the labels are
 of it, not how strongly a face moves.
 """
@@ -54,16 +55,16 @@ def frame_ends(analysis: VideoAnalysis) -> np.ndarray:
 def segments_table(analysis: VideoAnalysis) -> pd.DataFrame:
     """Return one row for each stretch of time in which a person's smoothed label stays the same.
 
-    Columns: track_id, emotion, onset_seconds, offset_seconds, duration_seconds, mean_intensity (over time),
-    peak_intensity, peak_seconds (its time), num_frames, num_frames_seen (those on which the face was found
-    and not worked out from its neighbours). Ordered by person, then by time; a person's segments leave no
-    gaps.
+    Columns: track_id, emotion (or `uncertain`), onset_seconds, offset_seconds, duration_seconds,
+    mean_intensity (over time), peak_intensity, peak_seconds (its time), num_frames, num_frames_seen (those on
+    which the face was found and not worked out from its neighbours). Ordered by person, then by time; a
+    person's segments leave no gaps.
     """
     import pandas as pd
 
     rows = []
     for track, timeline, ends in _people(analysis):
-        labels = timeline.smoothed_probs.argmax(1)
+        labels, confidence = analysis.frame_labels(timeline), timeline.smoothed_probs.max(1)
         weights = ends - track.pts_seconds
         first = 0
         for segment in to_segments(labels, track.pts_seconds, end_seconds=float(ends[-1])):
@@ -71,12 +72,12 @@ def segments_table(analysis: VideoAnalysis) -> pd.DataFrame:
             # A picture's one frame has no duration: its end is no later than its time.
             frames = slice(first, first + max(num, 1))
             first = frames.stop
-            intensity = timeline.smoothed_probs[frames, segment.label].astype(np.float64)
+            intensity = confidence[frames].astype(np.float64)
             peak = int(intensity.argmax())
             rows.append(
                 {
                     "track_id": track.track_id,
-                    "emotion": analysis.labels[segment.label],
+                    "emotion": analysis.told_labels[segment.label],
                     "onset_seconds": segment.onset_seconds,
                     "offset_seconds": segment.offset_seconds,
                     "duration_seconds": segment.duration_seconds,
@@ -106,7 +107,7 @@ def shares_table(analysis: VideoAnalysis) -> pd.DataFrame:
     for track in analysis.tracks:
         own = segments[segments["track_id"] == track.track_id]
         total = own["duration_seconds"].sum()
-        for emotion in analysis.labels:
+        for emotion in analysis.told_labels:
             shown = own[own["emotion"] == emotion]
             seconds = shown["duration_seconds"].to_numpy()
             # The share of a picture is that of its one frame.
@@ -125,17 +126,17 @@ def transitions_table(analysis: VideoAnalysis) -> pd.DataFrame:
     """
     import pandas as pd
 
-    tables = []
+    tables, names = [], list(analysis.told_labels)
     for track, timeline, _ in _people(analysis):
-        labels = timeline.smoothed_probs.argmax(1)
+        labels = analysis.frame_labels(timeline)
         changes = np.flatnonzero(np.diff(labels))
-        counts = np.zeros((len(analysis.labels), len(analysis.labels)), np.int64)
+        counts = np.zeros((len(names), len(names)), np.int64)
         np.add.at(counts, (labels[changes], labels[changes + 1]), 1)
-        table = pd.DataFrame(counts, columns=list(analysis.labels))
-        table.insert(0, "from", list(analysis.labels))
+        table = pd.DataFrame(counts, columns=names)
+        table.insert(0, "from", names)
         table.insert(0, "track_id", track.track_id)
         tables.append(table)
-    empty = pd.DataFrame(columns=["track_id", "from", *analysis.labels])
+    empty = pd.DataFrame(columns=["track_id", "from", *names])
     return pd.concat(tables, ignore_index=True) if tables else empty
 
 
@@ -143,9 +144,9 @@ def pairs_table(analysis: VideoAnalysis, *, max_lag_seconds: float = MAX_LAG_SEC
     """Return one row for every two people who are in view at the same time.
 
     Columns: first_track_id, second_track_id, common_seconds (both in view), same_seconds (both show the same
-    emotion), same_share (of common_seconds), expected_share (what same_share would be if neither heeded the
-    other: two people who are mostly neutral agree a lot), lag_seconds and lag_correlation of `find_lag`, then
-    `both_<emotion>`, seconds in which both show it.
+    emotion), same_share (of common_seconds, without those in which either is uncertain), expected_share (what
+    same_share would be if neither heeded the other: two people who are mostly neutral agree a lot),
+    lag_seconds and lag_correlation of `find_lag`, then `both_<emotion>`, seconds in which both show it.
 
     Args:
         max_lag_seconds: see `find_lag`.
@@ -161,9 +162,13 @@ def pairs_table(analysis: VideoAnalysis, *, max_lag_seconds: float = MAX_LAG_SEC
             continue
         of_a, of_b = (slice(start - t.frame_index[0], stop - t.frame_index[0]) for t in (a, b))
         a_probs, b_probs = a_line.smoothed_probs[of_a], b_line.smoothed_probs[of_b]
-        a_labels, b_labels = a_probs.argmax(1), b_probs.argmax(1)
+        a_labels, b_labels = analysis.frame_labels(a_line)[of_a], analysis.frame_labels(b_line)[of_b]
         times = a.pts_seconds[of_a]
         weights = a_ends[of_a] - times
+        common = float(weights.sum())
+        # Nobody knows whether two who are both uncertain show the same.
+        certain = (a_labels < num_classes) & (b_labels < num_classes)
+        a_labels, b_labels, weights = a_labels[certain], b_labels[certain], weights[certain]
         total = float(weights.sum())
         same = a_labels == b_labels
         both = np.bincount(a_labels[same], weights=weights[same], minlength=num_classes)
@@ -176,9 +181,9 @@ def pairs_table(analysis: VideoAnalysis, *, max_lag_seconds: float = MAX_LAG_SEC
             {
                 "first_track_id": a.track_id,
                 "second_track_id": b.track_id,
-                "common_seconds": total,
+                "common_seconds": common,
                 "same_seconds": float(both.sum()),
-                "same_share": float(both.sum()) / total if known else float(same.mean()),
+                "same_share": float(both.sum()) / total if known else _share(same),
                 "expected_share": float(a_seconds @ b_seconds) / total**2 if known else float("nan"),
                 "lag_seconds": lag.seconds,
                 "lag_correlation": lag.correlation,
@@ -216,7 +221,7 @@ def find_lag(
     times = pts_seconds[0] + step * np.arange(int(span / step + 1e-6) + 1)
     a, b = (np.stack([np.interp(times, pts_seconds, x) for x in probs.T], 1) for probs in (first, second))
     lags = np.arange(-furthest, furthest + 1)
-    found = np.array([_shifted_correlation(a, b, lag) for lag in lags])
+    found = np.array([_shifted_correlation(a, b, int(lag)) for lag in lags])
     if np.isnan(found).all():
         return Lag(float("nan"), float("nan"))
     best = np.nanmax(found)
@@ -242,6 +247,10 @@ def _people(analysis: VideoAnalysis) -> list[tuple[Track, EmotionTimeline, np.nd
         (track, timeline, ends[np.searchsorted(analysis.frame_index, track.frame_index)])
         for track, timeline in zip(analysis.tracks, analysis.timelines, strict=True)
     ]
+
+
+def _share(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def _mean(values: np.ndarray, seconds: np.ndarray) -> float:

@@ -10,10 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emotemporal.models.network import FrameNetwork
-from emotemporal.models.specs import BackboneSpec
-
-# ITU-R BT.601 luma, what cv2 and Pillow use to turn RGB into gray.
-_LUMA = (0.299, 0.587, 0.114)
+from emotemporal.models.specs import LUMA, MIN_DEVIATION, BackboneSpec
 
 
 def normalise_crops(crops: Tensor) -> Tensor:
@@ -28,11 +25,10 @@ def normalise_crops(crops: Tensor) -> Tensor:
     """
     crops = crops.to(torch.float32)
     if crops.ndim == 4:
-        crops = crops @ torch.tensor(_LUMA, device=crops.device)
+        crops = crops @ torch.tensor(LUMA, device=crops.device)
     flat = crops.flatten(1)
     deviation, mean = torch.std_mean(flat, dim=1, keepdim=True)
-    # Below about 8 gray levels of deviation there is only noise to amplify.
-    return ((flat - mean) / deviation.clamp_min(8.0)).view_as(crops).unsqueeze(1)
+    return ((flat - mean) / deviation.clamp_min(MIN_DEVIATION)).view_as(crops).unsqueeze(1)
 
 
 class _SqueezeExcite(nn.Module):

@@ -18,7 +18,9 @@ _MIN_ITEMS = 2
 _TYPICAL_ITEMS = 8
 
 
-def centre_on_person(features: np.ndarray, people: Sequence, *, rescale: bool = False) -> np.ndarray:
+def centre_on_person(
+    features: np.ndarray, people: Sequence | np.ndarray, *, rescale: bool = False
+) -> np.ndarray:
     """Take from each person's features their mean over that person's items.
 
     Args:
@@ -79,8 +81,8 @@ class PersonalBaseline:
         return (features - self.centre) / self.spread
 
 
-def typical_spread(features: np.ndarray, people: Sequence) -> np.ndarray:
+def typical_spread(features: np.ndarray, people: Sequence | np.ndarray) -> np.ndarray:
     """Return how much the features vary within a person: (..., N, D) and (N,) -> (D,)."""
-    people = np.asarray(people)
-    within = [features[..., people == person, :].var(axis=-2) for person in np.unique(people)]
+    whose = np.asarray(people)
+    within = [features[..., whose == person, :].var(axis=-2) for person in np.unique(whose)]
     return np.sqrt(np.mean(within, axis=0).reshape(-1, features.shape[-1]).mean(axis=0))

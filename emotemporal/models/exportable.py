@@ -14,7 +14,20 @@ from emotemporal.models.network import FrameNetwork
 from emotemporal.models.temporal import RecurrentEncoder, TemporalHead, temper
 
 
-class ExportableFrame(nn.Module):
+class NormalisedFrame(nn.Module):
+    """A frame network that takes normalised crops (B, 1, S, S) and returns a tuple."""
+
+    def __init__(self, network: FrameNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the embedding (B, D), then the logits (B, C) of each label set."""
+        found = self.network(x)
+        return (found.embedding, *found.logits.values())
+
+
+class ExportableFrame(NormalisedFrame):
     """A frame network that normalises crops itself and returns a tuple.
 
     Raises:
@@ -22,18 +35,16 @@ class ExportableFrame(nn.Module):
     """
 
     def __init__(self, network: FrameNetwork) -> None:
-        super().__init__()
         if network.spec.landmarks:
             raise UsageError(
                 f"the frame network sees {network.spec.landmarks} landmarks beside the picture; only those "
                 "that see the picture alone can be exported"
             )
-        self.network = network
+        super().__init__(network)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
         """Gray uint8 (B, S, S) -> embedding (B, D), then the logits (B, C) of each label set."""
-        found = self.network(normalise_crops(crops))
-        return (found.embedding, *found.logits.values())
+        return super().forward(normalise_crops(crops))
 
 
 class ExportableHead(nn.Module):
@@ -41,7 +52,7 @@ class ExportableHead(nn.Module):
 
     Args:
         head: it is copied, not changed.
-        temperature: flattens what the head made of the evidence, as in `EmotionClassifier`.
+        temperature: flattens what the head made of the evidence, as in `TorchHead`.
     Raises:
         UsageError: the head sees geometry.
     """
@@ -97,8 +108,9 @@ class _PaddedEncoder(nn.Module):
         # The place of each frame when its sequence is turned round; padding gets any that exists.
         turned = (mask.sum(1, keepdim=True) - mask.cumsum(1)).unsqueeze(-1)
         for layer in self.layers:
-            found = [layer[0](states)[0]]
-            for backward in layer[1:]:
+            forward, *backwards = layer.children()
+            found = [forward(states)[0]]
+            for backward in backwards:
                 reversed_states = states.gather(1, turned.expand(-1, -1, states.shape[-1]))
                 back = backward(reversed_states)[0]
                 found.append(back.gather(1, turned.expand(-1, -1, back.shape[-1])))

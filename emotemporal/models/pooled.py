@@ -5,6 +5,7 @@ What classifies them is trained by `training.classical`.
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from emotemporal.faces.geometry import (
     mirror_points,
 )
 
-AVERAGED: Mapping[str, tuple[str, str]] = MappingProxyType(
+AVERAGED: Mapping[str, tuple[str, Literal["logistic", "discriminant"]]] = MappingProxyType(
     {
         "logistic": ("all", "logistic"),
         "discriminant": ("all", "discriminant"),

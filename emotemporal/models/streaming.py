@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emotemporal.models.classifier import WINDOW_SECONDS, EmotionClassifier
-from emotemporal.models.temporal import MOTION_SECONDS, TemporalHead, redistribute, temper
+from emotemporal.models.classifier import WINDOW_SECONDS
+from emotemporal.models.temporal import MOTION_SECONDS, RecurrentEncoder, TemporalHead, redistribute, temper
+from emotemporal.models.torch_runners import TorchHead
 
 
 class StreamOutput(NamedTuple):
@@ -38,9 +39,9 @@ class HeadStream:
     """
 
     def __init__(self, head: TemporalHead) -> None:
-        if head.spec.kind != "gru":
+        if head.spec.kind != "gru" or not isinstance(head.encoder, RecurrentEncoder):
             raise ValueError(f"a head of kind {head.spec.kind} looks ahead, only a gru can go frame by frame")
-        self._head = head
+        self._head, self._encoder = head, head.encoder
         self._recent: deque[tuple[Tensor, Tensor]] = deque()
         """Times and embeddings back to the one that the next motion is measured from."""
         self._num_frames = 0
@@ -75,17 +76,16 @@ class HeadStream:
         step_seconds = seconds - self._recent[-1][0] if self._recent else seconds
         motion = self._take_motion(embedding, seconds) / head.motion_scale
         features = head.embed(torch.cat([offset, motion])) + head.weigh(evidence.exp())
-        features = torch.cat([features, head.encoder.pace(step_seconds).view(1)])
-        states, self._hidden = head.encoder.gru(features.view(1, 1, -1), self._hidden)
+        features = torch.cat([features, self._encoder.pace(step_seconds).view(1)])
+        states, self._hidden = self._encoder.gru(features.view(1, 1, -1), self._hidden)
         state = states.view(-1)
-        self._pool(state)
+        pooled = self._pool(state)
         self._motion_sum = self._motion_sum + motion
         mean_motion = self._motion_sum / self._num_frames
         self._evidence_sum = (
             evidence if self._evidence_sum is None else torch.logaddexp(self._evidence_sum, evidence)
         )
         trust = head.trust_after(seconds, mean_motion.mean())
-        pooled = self._pooled_sum / self._attention_sum
         clip_correction = trust * head.clip_correction(torch.cat([pooled, mean_motion]))
         return StreamOutput(
             redistribute(evidence, trust * head.frame_correction(state), head.trained),
@@ -102,13 +102,15 @@ class HeadStream:
             recent.popleft()
         return (embedding - recent[0][1]).abs()
 
-    def _pool(self, state: Tensor) -> None:
+    def _pool(self, state: Tensor) -> Tensor:
+        """Return the states so far, each by its attention, (W,)."""
         weight = self._head.attention(state)
         before = weight if self._attention_max is None else self._attention_max
         self._attention_max = torch.maximum(before, weight)
         keep, add = (before - self._attention_max).exp(), (weight - self._attention_max).exp()
-        self._attention_sum = self._attention_sum * keep + add
-        self._pooled_sum = self._pooled_sum * keep + add * state
+        attention_sum, pooled_sum = self._attention_sum * keep + add, self._pooled_sum * keep + add * state
+        self._attention_sum, self._pooled_sum = attention_sum, pooled_sum
+        return pooled_sum / attention_sum
 
 
 class PersonStream:
@@ -119,14 +121,14 @@ class PersonStream:
     half window the output goes by the last half to whole window.
 
     Args:
-        classifier: with a one-way head.
+        head: a one-way one.
         window_seconds: the longest that one state goes on.
     """
 
-    def __init__(self, classifier: EmotionClassifier, *, window_seconds: float = WINDOW_SECONDS) -> None:
-        self._head = classifier.head
-        self._excess = classifier.head_temperature - 1
-        self._device = classifier.device
+    def __init__(self, head: TorchHead, *, window_seconds: float = WINDOW_SECONDS) -> None:
+        self._head = head.network
+        self._excess = head.temperature - 1
+        self._device = head.device
         self._window_seconds = window_seconds
         self._streams: list[tuple[float, HeadStream]] = []
         """Time of the first frame and state, the older first."""

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from emotemporal.errors import UsageError
 from emotemporal.faces.geometry import STREAM_DIM
 from emotemporal.models.specs import HeadSpec
 
@@ -54,6 +53,13 @@ class TemporalHead(nn.Module):
         trained_classes: positions of the emotions that occur in the training clips.
     """
 
+    trained: Tensor
+    offset_scale: Tensor
+    motion_scale: Tensor
+    motion_range: Tensor
+    geometry_mean: Tensor
+    geometry_scale: Tensor
+
     def __init__(
         self, spec: HeadSpec, *, embedding_dim: int, num_classes: int, trained_classes: Sequence[int]
     ) -> None:
@@ -73,9 +79,9 @@ class TemporalHead(nn.Module):
             self.embed = nn.Sequential(nn.Dropout(spec.dropout), nn.Linear(2 * embedding_dim, spec.width))
             self.weigh = nn.Linear(num_classes, spec.width)
             plain_dim += embedding_dim
-        encoder = TransformerEncoder if spec.kind == "transformer" else RecurrentEncoder
-        self.encoder = encoder(spec)
-        width = self.encoder.width_out
+        encoder = TransformerEncoder(spec) if spec.kind == "transformer" else RecurrentEncoder(spec)
+        width = encoder.width_out
+        self.encoder: nn.Module = encoder
         self.dropout = nn.Dropout(spec.dropout)
         self.attention = nn.Linear(width, 1)
         if spec.sees_geometry:
@@ -111,11 +117,13 @@ class TemporalHead(nn.Module):
         Raises:
             UsageError: a stream that the head sees is missing.
         """
-        self.require_streams(appearance=evidence is not None, geometry=geometry is not None)
+        self.spec.require_streams(appearance=evidence is not None, geometry=geometry is not None)
         real = mask.unsqueeze(-1)
         num_real = mask.sum(1, keepdim=True)
         features, plain = 0.0, []
         if self.spec.sees_appearance:
+            assert embeddings is not None  # `require_streams` has seen them
+            assert evidence is not None
             evidence = evidence.log_softmax(-1)
             offset = self._offset(embeddings, mask) / self.offset_scale
             motion = _motion(embeddings, seconds, mask) / self.motion_scale
@@ -127,6 +135,7 @@ class TemporalHead(nn.Module):
             # There is nothing else that could be trusted instead.
             frame_trust, clip_trust = torch.ones_like(seconds).unsqueeze(-1), torch.ones_like(seconds[:, :1])
         if self.spec.sees_geometry:
+            assert geometry is not None
             geometry = (geometry - self.geometry_mean) / self.geometry_scale * real
             features = features + self.embed_geometry(geometry)
             plain.append(_STATISTICS_SCALE * _mean_and_spread(geometry, real))  # (B, 2 G)
@@ -148,21 +157,6 @@ class TemporalHead(nn.Module):
             clip_trust,
             correction,
         )
-
-    def require_streams(self, *, appearance: bool, geometry: bool) -> None:
-        """Make sure that what the head sees is there.
-
-        Raises:
-            UsageError: a stream is missing.
-        """
-        there = {"appearance": appearance, "geometry": geometry}
-        needed = {"appearance": self.spec.sees_appearance, "geometry": self.spec.sees_geometry}
-        if any(needed[name] and not there[name] for name in needed):
-            trained, found = (" and ".join(name for name in of if of[name]) for of in (needed, there))
-            raise UsageError(
-                f"this head was trained on {trained}, found {found or 'nothing'} alone; "
-                + ("give the frame network's evidence" if geometry else "give the faces' 68 landmarks")
-            )
 
     def _equal_belief(self) -> Tensor:
         """Return log-probabilities (C,): the trained classes alike, next to nothing for the others."""
@@ -335,6 +329,8 @@ class RecurrentEncoder(nn.Module):
 
 class TransformerEncoder(nn.Module):
     """Self-attention (Vaswani et al. 2017) with sinusoids of real time in place of frame numbers."""
+
+    frequencies: Tensor
 
     def __init__(self, spec: HeadSpec) -> None:
         super().__init__()

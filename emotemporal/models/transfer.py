@@ -62,6 +62,7 @@ class TransferNetwork(FrameNetwork):
 
     def embed(self, x: Tensor) -> Tensor:
         side = self.spec.input_side_px
+        assert side is not None  # the spec has its default for these networks
         if x.shape[-1] != side:
             x = F.interpolate(x, size=(side, side), mode="bilinear", antialias=False)
         return self.trunk(x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last))

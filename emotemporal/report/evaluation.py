@@ -70,6 +70,8 @@ def evaluation_markdown(document: Document, beliefs: Beliefs, pictures: Sequence
     # Of one person held out at a time, folds are people.
     if folds - set(next(iter(columns.values())).get("per_subject", ())):
         parts.append(["## Folds", *_folds(document)])
+    if "coverage" in document:
+        parts.append(["## Confidence and coverage", *_coverage(document)])
     parts.append(["## Hardest confusions", *_confusions(document, columns)])
     if pictures:
         parts.append(["## Pictures", *(f"![{Path(name).stem}]({name})" for name in pictures)])
@@ -102,6 +104,14 @@ def print_evaluation(document: Document, console: Console) -> None:
         if found.get("interval"):
             low, high = found["interval"]
             console.print(f"{name}: 95 % interval of the accuracy {low:.3f} to {high:.3f}", highlight=False)
+    if "coverage" in document:
+        coverage = Table(box=None, pad_edge=False, header_style="dim")
+        coverage.add_column("confidence from")
+        for name in document["coverage"]:
+            coverage.add_column(name, justify="right")
+        for least, cells in _coverage_rows(document).items():
+            coverage.add_row(least, *cells)
+        console.print(coverage)
     for name, found in document.get("folds", {}).items():
         mean, spread, num = found["mean"], found["deviation"], len(found["accuracy"])
         console.print(f"{name}: {num} folds, accuracy {mean:.3f} ± {spread:.3f}", highlight=False)
@@ -224,6 +234,25 @@ def _folds(document: Document) -> list[str]:
     rows["**mean of folds**"] = [_percent(found["mean"]) for found in folds.values()]
     rows["**standard deviation**"] = [_percent(found["deviation"]) for found in folds.values()]
     return ["Accuracy of each part held out.", _table(folds, rows)]
+
+
+def _coverage(document: Document) -> list[str]:
+    note = (
+        "Clips that keep their label where those of lower confidence are called uncertain (`predict-clip "
+        "--min-confidence`), and how many of the kept labels are right."
+    )
+    return [note, _table(document["coverage"], _coverage_rows(document))]
+
+
+def _coverage_rows(document: Document) -> dict[str, list[str]]:
+    """Return for each least confidence what is kept, and how much of that is right, of each aggregation."""
+    columns = document["coverage"].values()
+    return {
+        f"{rows[0]['min_confidence']:.1f}": [
+            f"{_percent(row['coverage'])} kept, {_percent(row['accuracy'])} right" for row in rows
+        ]
+        for rows in zip(*columns, strict=True)
+    }
 
 
 def _confusions(document: Document, columns: Mapping[str, Document]) -> list[str]:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import chain, groupby
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any, NamedTuple, TextIO
 from urllib.parse import quote
@@ -34,23 +34,28 @@ from emotemporal.labelling.statistics import (
     shares_table,
     transitions_table,
 )
-from emotemporal.report.tables import open_to_replace, printable
+from emotemporal.report.tables import open_to_replace
 from emotemporal.structures import VideoAnalysis
+from emotemporal.text import cell_text, is_address, media_name, printable, redacted
 
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 _EAF_SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 
 
 def write_parquet(analysis: VideoAnalysis, path: str | Path) -> None:
-    """Write `VideoAnalysis.to_dataframe` as it is, with its types.
+    """Write `VideoAnalysis.to_dataframe` as it is, with its types, and in its metadata what made it.
 
     Raises:
         OutputError: the file cannot be written.
         UsageError: pyarrow is not installed.
     """
     require_packages("parquet")
+    from pyarrow import Table, parquet
+
+    table = Table.from_pandas(analysis.to_dataframe(), preserve_index=False)
+    made_by = {**table.schema.metadata, "emotemporal": analysis.provenance_line()}
     with replacing(path) as temporary:
-        analysis.to_dataframe().to_parquet(temporary, engine="pyarrow", index=False)
+        parquet.write_table(table.replace_schema_metadata(made_by), temporary)
 
 
 def write_segments_csv(analysis: VideoAnalysis, path: str | Path) -> None:
@@ -62,7 +67,7 @@ def write_segments_csv(analysis: VideoAnalysis, path: str | Path) -> None:
         OutputError: the file cannot be written.
     """
     table = segments_table(analysis)
-    table.insert(0, "file", Path(analysis.info.path).name)
+    table.insert(0, "file", cell_text(media_name(analysis.info.path)))
     with open_to_replace(path) as file:
         table.to_csv(file, index=False, float_format="%.6f", lineterminator="\n")
 
@@ -95,11 +100,12 @@ def write_statistics_json(
             }
         )
     document = {
-        "video": analysis.info.path,
-        "labels": list(analysis.labels),
+        "video": redacted(analysis.info.path),
+        "labels": list(analysis.told_labels),
         "max_lag_seconds": max_lag_seconds,
         "people": people,
         "pairs": pairs.to_dict("records"),
+        **json.loads(analysis.provenance_line()),
     }
     with open_to_replace(path) as file:
         json.dump(_without_nan(document), file, indent=2, ensure_ascii=False, allow_nan=False)
@@ -128,7 +134,8 @@ def write_elan(analysis: VideoAnalysis, path: str | Path) -> None:
         },
     )
     header = ElementTree.SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
-    ElementTree.SubElement(header, "MEDIA_DESCRIPTOR", _elan_media(Path(analysis.info.path), Path(path)))
+    ElementTree.SubElement(header, "MEDIA_DESCRIPTOR", _elan_media(analysis.info.path, Path(path)))
+    ElementTree.SubElement(header, "PROPERTY", {"NAME": "emotemporal"}).text = analysis.provenance_line()
     order = ElementTree.SubElement(root, "TIME_ORDER")
     times = sorted({ms for cue in cues for ms in (cue.onset_ms, cue.offset_ms)})
     slots = {ms: f"ts{number}" for number, ms in enumerate(times, 1)}
@@ -190,7 +197,7 @@ def write_webvtt(analysis: VideoAnalysis, path: str | Path) -> None:
     """
     cues = _cues(analysis, write_webvtt)
     with open_to_replace(path) as file:
-        file.write("WEBVTT\n")
+        file.write(f"WEBVTT\n\nNOTE {analysis.provenance_line().replace('-->', '->')}\n")
         for cue in cues:
             emotion = cue.emotion.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
             file.write(f"\n{_clock(cue.onset_ms, '.')} --> {_clock(cue.offset_ms, '.')}\n")
@@ -224,11 +231,12 @@ def write_coco(analysis: VideoAnalysis, path: str | Path) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    info = analysis.info
-    name = Path(info.path)
+    info, name = analysis.info, PurePath(media_name(analysis.info.path))
     about = {"description": printable(name.name), "version": version("emotemporal")}
+    about |= json.loads(analysis.provenance_line())
     videos = [{"id": 1, "file_name": name.name, "width": info.width, "height": info.height}]
-    categories = [{"id": i, "name": x, "supercategory": "emotion"} for i, x in enumerate(analysis.labels, 1)]
+    kinds = enumerate(analysis.told_labels, 1)
+    categories = [{"id": i, "name": x, "supercategory": "emotion"} for i, x in kinds]
     images = (
         {
             "id": int(index) + 1,
@@ -310,8 +318,8 @@ def _cues(analysis: VideoAnalysis, asked_by: Callable[..., None]) -> list[_Cue]:
     for row in segments_table(analysis).itertuples():
         onset, offset = (max(0, round(1000 * x)) for x in (row.onset_seconds, row.offset_seconds))
         if onset < offset:
-            percent = round(100 * row.mean_intensity)
-            cues.append(_Cue(onset, offset, row.track_id, printable(row.emotion), percent))
+            told = printable(row.emotion), round(100 * row.mean_intensity)
+            cues.append(_Cue(onset, offset, row.track_id, *told))
     return sorted(cues)
 
 
@@ -336,12 +344,15 @@ def _filled(cues: list[_Cue], end_ms: int) -> Iterator[tuple[int, int, str]]:
         yield done_ms, end_ms, ""
 
 
-def _elan_media(video: Path, file: Path) -> dict[str, str]:
-    video = video.resolve()
+def _elan_media(source: str, file: Path) -> dict[str, str]:
+    kind = mimetypes.guess_type(media_name(source))[0] or "unknown"
+    if is_address(source):
+        return {"MEDIA_URL": redacted(source), "MIME_TYPE": kind}
+    video = Path(source).resolve()
     relative = Path(os.path.relpath(video, file.resolve().parent)).as_posix()
     return {
         "MEDIA_URL": video.as_uri(),
-        "MIME_TYPE": mimetypes.guess_type(video.name)[0] or "unknown",
+        "MIME_TYPE": kind,
         "RELATIVE_MEDIA_URL": quote(
             relative if relative.startswith("../") else f"./{relative}", errors="surrogateescape"
         ),
@@ -349,11 +360,10 @@ def _elan_media(video: Path, file: Path) -> dict[str, str]:
 
 
 def _coco_boxes(analysis: VideoAnalysis) -> Iterator[dict[str, Any]]:
-    info = analysis.info
-    category = {name: place for place, name in enumerate(analysis.labels, 1)}
+    category = {name: place for place, name in enumerate(analysis.told_labels, 1)}
     table = analysis.to_dataframe().dropna(subset="track_id")
     corners = table[["x1", "y1", "x2", "y2"]].to_numpy(np.float64)
-    corners = corners.clip(0, [info.width, info.height] * 2).round(2)
+    corners = corners.clip(0, [analysis.info.width, analysis.info.height] * 2).round(2)
     sizes = corners[:, 2:] - corners[:, :2]
     number = 0
     for row, corner, (width, height) in zip(table.itertuples(), corners, sizes, strict=True):
@@ -386,5 +396,5 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_nan(item) for item in value]
+        return list(map(_without_nan, value))
     return None if isinstance(value, float) and np.isnan(value) else value

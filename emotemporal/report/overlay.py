@@ -153,8 +153,11 @@ class OverlayRenderer:
 
     def __init__(self, analysis: VideoAnalysis, *, text_scale: float = 1.0) -> None:
         self._painter = FramePainter(analysis.info.width, analysis.info.height, text_scale=text_scale)
-        self._labels = analysis.labels
-        self._marks = [_track_marks(*pair) for pair in zip(analysis.tracks, analysis.timelines, strict=True)]
+        self._labels = analysis.told_labels
+        self._marks = [
+            _track_marks(track, timeline, analysis.frame_labels(timeline))
+            for track, timeline in zip(analysis.tracks, analysis.timelines, strict=True)
+        ]
         self._first = np.array([marks.first_frame for marks in self._marks], dtype=np.int64)
         self._last = self._first + [len(marks.percent) - 1 for marks in self._marks]
 
@@ -188,15 +191,14 @@ class OverlayRenderer:
         )
 
 
-def _track_marks(track: Track, timeline: EmotionTimeline) -> _Marks:
-    smoothed = timeline.smoothed_probs
+def _track_marks(track: Track, timeline: EmotionTimeline, labels: np.ndarray) -> _Marks:
     return _Marks(
         track_id=track.track_id,
         first_frame=int(track.frame_index[0]),
         boxes=track.boxes,
         dashed=track.status == TrackStatus.INTERPOLATED,
-        emotion=smoothed.argmax(1).astype(np.uint8),
-        percent=np.rint(100 * smoothed.max(1)).astype(np.uint8),
+        emotion=labels.astype(np.uint8),
+        percent=np.rint(100 * timeline.smoothed_probs.max(1)).astype(np.uint8),
         face_px=float(np.median(track.boxes[:, 2] - track.boxes[:, 0])),
     )
 

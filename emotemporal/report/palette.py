@@ -10,6 +10,8 @@ emotion's name is always beside it.
 
 from __future__ import annotations
 
+from emotemporal.labels import UNCERTAIN
+
 RGB = tuple[int, int, int]
 
 EMOTION_COLOURS: dict[str, RGB] = {
@@ -22,6 +24,8 @@ EMOTION_COLOURS: dict[str, RGB] = {
     "neutral": (187, 187, 187),  # light gray, not of Okabe & Ito: their black would be lost on dark video
     "contempt": (86, 180, 233),  # sky blue
 }
+UNCERTAIN_COLOUR: RGB = (108, 108, 108)
+"""Dark gray, as far from the light gray of neutral and from the other hues as a gray can be."""
 OTHER_COLOUR: RGB = (255, 255, 255)
 """For label names outside the known eight."""
 
@@ -31,10 +35,28 @@ PAPER: RGB = (255, 255, 255)
 
 
 def emotion_colour(name: str) -> RGB:
-    """Return the colour of an emotion as 0-255 RGB; white for an unknown name."""
+    """Return the colour of an emotion, or of `uncertain`, as 0-255 RGB; white for an unknown name."""
+    if name == UNCERTAIN:
+        return UNCERTAIN_COLOUR
     return EMOTION_COLOURS.get(name, OTHER_COLOUR)
+
+
+def emotion_hatch(name: str) -> str | None:
+    """Return Matplotlib's pattern that goes with the colour: dots where it is uncertain, else None."""
+    return "...." if name == UNCERTAIN else None
+
+
+def text_hex(name: str) -> str:
+    """Return the colour of text on an emotion's colour as `#rrggbb`: white, or `INK` where that is light."""
+    red, green, blue = ((value / 255) ** 2.2 for value in emotion_colour(name))
+    is_dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.18
+    return _hex(PAPER if is_dark else INK)
 
 
 def emotion_hex(name: str) -> str:
     """Return the colour of an emotion as `#rrggbb`."""
-    return "#{:02x}{:02x}{:02x}".format(*emotion_colour(name))
+    return _hex(emotion_colour(name))
+
+
+def _hex(colour: RGB) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)

@@ -98,7 +98,7 @@ def plot_risk_coverage(curves: Mapping[str, RiskCoverage], *, title: str = "") -
             annotation_clip=False,
         )
     axes.set_xlim(0, 1)
-    top = max(float(line.get_ydata().max()) for line in axes.lines)
+    top = max(float(np.asarray(line.get_ydata()).max()) for line in axes.lines)
     axes.set_ylim(0, max(1.1 * top, 0.01))
     axes.set_xlabel("coverage: share of faces kept, the most confident first")
     axes.set_ylabel("errors among the kept faces")
@@ -217,15 +217,18 @@ def render_figure(figure: Figure, *, dpi: int = _DPI) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path, *, comment: str = "") -> None:
     """Write a figure in the format of the path's suffix, whole or not at all; folders are made.
 
+    Args:
+        comment: kept in a PNG's text of that name; other formats have no place for it.
     Raises:
         OutputError: it cannot be written; `path` is then as it was before.
     """
     with replacing(path) as temporary:
         temporary.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(temporary, dpi=_DPI)
+        noted = comment and temporary.suffix.lower() == ".png"
+        figure.savefig(temporary, dpi=_DPI, metadata={"Comment": comment} if noted else None)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

@@ -6,9 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from emotemporal.files import replacing
+from emotemporal.text import cell_text, redacted
 
-COLUMNS = ("video", "person", "label", "confidence", "share_seen", "first_seconds", "last_seconds")
-COLUMNS += ("warnings", "error")
+COLUMNS: tuple[str, ...] = (
+    "video",
+    "person",
+    "label",
+    "confidence",
+    "aggregations_agree",
+    "share_seen",
+    "first_seconds",
+    "last_seconds",
+    "warnings",
+    "error",
+)
 
 
 def write_summary_csv(path: str | Path, results: Sequence[tuple[str, Mapping[str, Any] | None, str]]) -> None:
@@ -31,8 +42,9 @@ def write_summary_csv(path: str | Path, results: Sequence[tuple[str, Mapping[str
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for video, document, error in results:
-            for cells in [[""] * 7] if document is None else _rows(document):
-                writer.writerow([_as_text(video), *cells[:-1], _as_text(cells[-1]), _as_text(error)])
+            for cells in [[""] * 8] if document is None else _rows(document):
+                texts = [cell_text(redacted(text)) for text in (video, cells[-1], error)]
+                writer.writerow([texts[0], *cells[:-1], *texts[1:]])
 
 
 def _rows(document: Mapping[str, Any]) -> list[list[str]]:
@@ -43,11 +55,8 @@ def _rows(document: Mapping[str, Any]) -> list[list[str]]:
     for person in document["people"]:
         result = person["clip"][aggregate]
         row = [str(person["track_id"]), result["emotion"], f"{result['confidence']:.6f}"]
+        row += ["yes" if person["aggregations_agree"] else "no"]
         row += [f"{person['num_frames_seen'] / num_frames:.4f}"]
         row += [f"{person[name]:.6f}" for name in ("first_seconds", "last_seconds")]
         rows.append([*row, warnings])
-    return rows or [[""] * 6 + [warnings]]
-
-
-def _as_text(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+    return rows or [[""] * 7 + [warnings]]

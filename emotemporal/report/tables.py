@@ -14,8 +14,10 @@ from rich.text import Text
 
 from emotemporal.errors import UsageError
 from emotemporal.files import replacing
+from emotemporal.labels import UNCERTAIN
 from emotemporal.report.palette import emotion_hex
 from emotemporal.structures import VideoAnalysis
+from emotemporal.text import media_name, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,15 +67,15 @@ def summary_heading(document: Mapping[str, Any]) -> Text:
     if video["average_fps"]:
         facts.append(duration(video["duration_seconds"]))
     facts.append(f"{num_frames} frame" if num_frames == 1 else f"{num_frames} frames")
-    return Text.assemble((printable(Path(video["path"]).name), "bold"), "  ", (" · ".join(facts), "dim"))
+    return Text.assemble((printable(media_name(video["path"])), "bold"), "  ", (" · ".join(facts), "dim"))
 
 
 def summary_table(document: Mapping[str, Any], *, aggregate: str) -> Table:
     """Return the people of a video as a table for the terminal.
 
-    Each person's label by `aggregate` comes first, then what the other aggregations say; those that say
-    otherwise are marked with `≠`. What landmarks say, where asked for, comes last and without a mark: its
-    emotions are others. A video without faces gives a single line that says so.
+    Each person's label by `aggregate` comes first, then what the other aggregations say; those that find
+    another emotion most probable are marked with `≠`. What landmarks say, where asked for, comes last and
+    without a mark: its emotions are others. A video without faces gives a single line that says so.
 
     Args:
         document: from `VideoAnalysis.to_json`, or from the file it was written to.
@@ -122,14 +124,22 @@ def _result_cell(result: Mapping[str, Any] | None, chosen: Mapping[str, Any] | N
     """Return `● emotion 87%`, with a mark before it where it differs from the chosen aggregation."""
     if result is None:
         return Text("–")
-    mark = "≠ " if chosen is not None and result["emotion"] != chosen["emotion"] else ""
+    mark = "≠ " if chosen is not None and _best(result) != _best(chosen) else ""
+    # The share of the votes that an uncertain emotion got is not what made it uncertain.
+    certainty = result.get("mean_probability") if result["emotion"] == UNCERTAIN else None
+    share = result["confidence"] if certainty is None else certainty
     # Only the dot is coloured: of eight colours some would be unreadable as text on a light terminal,
     # others on a dark one.
     return Text.assemble(
         (mark, "bold"),
         ("● ", emotion_hex(result["emotion"])),
-        f"{result['emotion']} {100 * result['confidence']:.0f}%",
+        f"{result['emotion']} {100 * share:.0f}%",
     )
+
+
+def _best(result: Mapping[str, Any]) -> str:
+    """Return the most probable emotion, also of an uncertain result."""
+    return result.get("best_emotion", result["emotion"])
 
 
 def _geometry_cell(result: Mapping[str, Any] | None) -> Text:
@@ -156,11 +166,6 @@ def duration(seconds: float) -> str:
     """Return `12.3 s` below a minute, else `m:ss.s` or `h:mm:ss.s`."""
     told = clock(seconds)
     return told if ":" in told else f"{told} s"
-
-
-def printable(name: str) -> str:
-    """Return a file name with control characters and undecodable bytes spelled out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
 
 
 def _as_text(rows: pd.DataFrame, *, labels: tuple[str, ...]) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -26,13 +27,15 @@ from emotemporal.errors import UsageError
 from emotemporal.faces.shots import ShotCutDetector
 from emotemporal.labelling.segments import Segment, to_segments
 from emotemporal.labelling.statistics import frame_ends
-from emotemporal.report.palette import INK, emotion_colour, emotion_hex
+from emotemporal.labels import UNCERTAIN
+from emotemporal.report.palette import INK, emotion_hatch, emotion_hex, text_hex
 from emotemporal.report.plots import save_figure
-from emotemporal.report.tables import clock, duration, printable
+from emotemporal.report.tables import clock, duration
 from emotemporal.structures import EmotionTimeline, FrameBatch, Track, VideoAnalysis
+from emotemporal.text import media_name, printable
 from emotemporal.video.reader import VideoReader
 
-_INK = tuple(value / 255 for value in INK)
+_INK = (INK[0] / 255, INK[1] / 255, INK[2] / 255)
 _MUTED = "#5c626c"
 _FAINT = "#b0b5bd"
 _GAP = "#f1f2f4"
@@ -110,7 +113,7 @@ def write_timeline(
     with warnings.catch_warnings():
         # A name in a script that the font lacks is shown as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        save_figure(figure, path)
+        save_figure(figure, path, comment=analysis.provenance_line())
 
 
 def plot_timeline(
@@ -148,8 +151,8 @@ def plot_timeline(
         if lanes:
             _draw_lane(axes, lanes[row], analysis, span)
             if pictures is not None:
-                _draw_thumbs(axes, lanes[row], pictures, analysis.labels, span)
-            _write_names(axes, lanes[row], aggregate)
+                _draw_thumbs(axes, lanes[row], pictures, analysis.told_labels, span)
+            _write_names(axes, lanes[row], aggregate, analysis.min_confidence)
         else:
             axes.text(0.5, 0.4, "no face found", transform=axes.transAxes, ha="center", color=_MUTED)
     _head(figure, analysis, lanes, height, has_cuts=bool(cuts))
@@ -167,7 +170,7 @@ def _lanes(analysis: VideoAnalysis) -> list[_Lane]:
         if track.track_id not in kept:
             continue
         own = ends[np.searchsorted(analysis.frame_index, track.frame_index)]
-        labels = timeline.smoothed_probs.argmax(1)
+        labels = analysis.frame_labels(timeline)
         segments = to_segments(labels, track.pts_seconds, end_seconds=float(own[-1]))
         lanes.append(_Lane(track, timeline, segments, own, _thumb_frames(track, segments, analysis)))
     return lanes
@@ -254,10 +257,10 @@ def _draw_lane(axes: Axes, lane: _Lane, analysis: VideoAnalysis, span: tuple[flo
             zorder=2,
         )
     for segment in lane.segments:
-        name = analysis.labels[segment.label]
-        where = (segment.onset_seconds, _BAND[0])
-        size = (segment.duration_seconds, _BAND[1] - _BAND[0])
-        axes.add_patch(Rectangle(where, *size, fc=emotion_hex(name), ec="white", lw=0.6, zorder=2))
+        name = analysis.told_labels[segment.label]
+        where, size = (segment.onset_seconds, _BAND[0]), (segment.duration_seconds, _BAND[1])
+        fill: dict[str, Any] = {"fc": emotion_hex(name), "hatch": emotion_hatch(name)}
+        axes.add_patch(Rectangle(where, *size, ec="white", lw=0.6, zorder=2, **fill))
         inches = segment.duration_seconds / (span[1] - span[0]) * (_WIDTH - _LEFT - _RIGHT)
         if inches > 0.075 * len(name) + 0.08:
             middle = (segment.onset_seconds + segment.offset_seconds) / 2
@@ -268,12 +271,13 @@ def _draw_lane(axes: Axes, lane: _Lane, analysis: VideoAnalysis, span: tuple[flo
                 ha="center",
                 va="center_baseline",
                 fontsize=7.5,
-                color=_text_colour(name),
+                color=text_hex(name),
                 parse_math=False,
+                bbox={"fc": emotion_hex(name), "lw": 0, "pad": 1},
                 zorder=3,
             )
     for onset, offset in _unseen(lane):
-        style = {"fc": (1, 1, 1, 0.55), "ec": _MUTED, "hatch": "////", "lw": 0, "zorder": 3}
+        style: dict[str, Any] = {"fc": (1, 1, 1, 0.55), "ec": _MUTED, "hatch": "////", "lw": 0, "zorder": 3}
         axes.add_patch(Rectangle((onset, low), offset - onset, high - low, **style))
 
 
@@ -303,8 +307,8 @@ def _unseen(lane: _Lane) -> list[tuple[float, float]]:
 def _draw_thumbs(
     axes: Axes, lane: _Lane, pictures: TimelinePictures, labels: tuple[str, ...], span: tuple[float, float]
 ) -> None:
-    shown = [(onset, pictures.faces.get((lane.track.track_id, frame))) for onset, frame in lane.thumb_frames]
-    shown = [(onset, face) for onset, face in shown if face is not None]
+    faces = [(onset, pictures.faces.get((lane.track.track_id, frame))) for onset, frame in lane.thumb_frames]
+    shown = [(onset, face) for onset, face in faces if face is not None]
     inch = (span[1] - span[0]) / (_WIDTH - _LEFT - _RIGHT)  # in seconds
     width, height = _THUMB * inch, _THUMB / _LANE
     for (onset, face), left in zip(shown, _spread([onset for onset, _ in shown], width, span), strict=True):
@@ -313,7 +317,7 @@ def _draw_thumbs(
         axes.imshow(face, extent=extent, aspect="auto", interpolation="lanczos", zorder=5)
         axes.plot([onset, min(max(onset, left), right)], [_CHART[1], _THUMBS], color=_MUTED, lw=0.7, zorder=1)
         label = next(segment.label for segment in lane.segments if segment.onset_seconds == onset)
-        foot = {"color": emotion_hex(labels[label]), "lw": 0, "zorder": 6}
+        foot: dict[str, Any] = {"color": emotion_hex(labels[label]), "lw": 0, "zorder": 6}
         axes.add_patch(Rectangle((left, _THUMBS), right - left, 0.03, **foot))
     axes.set_xlim(*span)
     axes.set_ylim(0, 1)
@@ -333,7 +337,7 @@ def _spread(onsets: list[float], width: float, span: tuple[float, float]) -> lis
     return lefts
 
 
-def _write_names(axes: Axes, lane: _Lane, aggregate: str | None) -> None:
+def _write_names(axes: Axes, lane: _Lane, aggregate: str | None, min_confidence: float) -> None:
     track, clip = lane.track, lane.timeline.clip
     write = partial(axes.text, transform=axes.transAxes, clip_on=False, parse_math=False)
     first, last = clock(float(track.pts_seconds[0])), clock(float(lane.ends[-1]))
@@ -343,11 +347,12 @@ def _write_names(axes: Axes, lane: _Lane, aggregate: str | None) -> None:
     name = aggregate if aggregate in clip else next(iter(clip), None)
     if name is None:
         return
-    result = clip[name]
-    swatch = {"color": emotion_hex(result.emotion), "transform": axes.transAxes, "clip_on": False}
+    label = clip[name].label(min_confidence)
+    share = clip[name].certainty if label == UNCERTAIN else clip[name].confidence
+    swatch: dict[str, Any] = {"color": emotion_hex(label), "transform": axes.transAxes, "clip_on": False}
     axes.add_patch(Rectangle((1.012, middle + 0.01), 0.011, 0.1, **swatch))
-    write(1.03, middle + 0.02, result.emotion, fontsize=10.5, weight="bold")
-    write(1.03, middle - 0.09, f"{100 * result.confidence:.0f}% by {name}", fontsize=8, color=_MUTED)
+    write(1.03, middle + 0.02, label, fontsize=10.5, weight="bold")
+    write(1.03, middle - 0.09, f"{100 * share:.0f}% by {name}", fontsize=8, color=_MUTED)
 
 
 def _point_at_cuts(axes: Axes, cuts: list[float]) -> None:
@@ -367,9 +372,12 @@ def _head(
         facts += f" · the {len(lanes)} of {len(analysis.tracks)} people who are seen longest"
     left = _LEFT / _WIDTH
     write = partial(figure.text, parse_math=False, va="top")
-    write(left, 1 - 0.14 / height, printable(Path(info.path).name), fontsize=12, weight="bold")
+    write(left, 1 - 0.14 / height, printable(media_name(info.path)), fontsize=12, weight="bold")
     write(left, 1 - 0.38 / height, facts, fontsize=8.5, color=_MUTED)
-    handles = [Patch(fc=emotion_hex(name), ec=_FAINT, lw=0.4, label=name) for name in analysis.labels]
+    handles: list[Artist] = [
+        Patch(fc=emotion_hex(x), ec=_FAINT, lw=0.4, hatch=emotion_hatch(x), label=x)
+        for x in analysis.told_labels
+    ]
     if any(not lane.track.seen.all() for lane in lanes):
         handles.append(Patch(fc="white", ec=_MUTED, hatch="////", lw=0, label="face not found"))
     if has_cuts:
@@ -387,9 +395,3 @@ def _head(
         borderaxespad=0,
         borderpad=0,
     )
-
-
-def _text_colour(name: str) -> Any:
-    """Return what text on an emotion's colour is written in."""
-    linear = [(value / 255) ** 2.2 for value in emotion_colour(name)]
-    return "white" if 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] < 0.18 else _INK

@@ -4,7 +4,7 @@ All are frozen dataclasses, checked when made, NumPy throughout; tensors begin a
 Times are seconds in float64, boxes are xyxy in source pixels, images are RGB.
 """
 
-from emotemporal.structures.clips import ClipBatch
+from emotemporal.structures.clips import ClipBatch, PaddedClips
 from emotemporal.structures.faces import (
     CropGeometry,
     CropSequence,
@@ -33,6 +33,7 @@ __all__ = [
     "FaceRows",
     "FrameBatch",
     "GeometryResult",
+    "PaddedClips",
     "Track",
     "TrackStatus",
     "VideoAnalysis",

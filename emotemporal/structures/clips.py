@@ -1,9 +1,9 @@
-"""Clips as tensors."""
+"""Clips padded to one length, as arrays and as tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +15,57 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
+class PaddedClips:
+    """Clips padded with zeros to one length."""
+
+    embeddings: np.ndarray | None
+    """float32 (B, T, D), the frame network's embeddings; None where no frame network looked."""
+    evidence: np.ndarray | None
+    """float32 (B, T, C), the frame network's calibrated log-probabilities; None like the embeddings."""
+    seconds: np.ndarray
+    """float32 (B, T), time since the first frame of the clip."""
+    mask: np.ndarray
+    """bool (B, T), true where a frame is real."""
+    geometry: np.ndarray | None = None
+    """float32 (B, T, G), `geometry_stream` of the landmarks; None where there are none."""
+
+    @classmethod
+    def pad(
+        cls,
+        embeddings: Sequence[np.ndarray] | None,
+        evidence: Sequence[np.ndarray] | None,
+        pts_seconds: Sequence[np.ndarray],
+        *,
+        geometry: Sequence[np.ndarray] | None = None,
+    ) -> PaddedClips:
+        """Put clips of different lengths, each at least one frame, side by side.
+
+        Args:
+            embeddings: B of float (L, D), or None.
+            evidence: B of float (L, C), or None.
+            pts_seconds: B of float64 (L,).
+            geometry: B of float (L, G), or None.
+        """
+        lengths = np.array([len(times) for times in pts_seconds])
+
+        def padded(parts: Sequence[np.ndarray]) -> np.ndarray:
+            out = np.zeros((len(parts), lengths.max(), *parts[0].shape[1:]), np.float32)
+            for row, part in zip(out, parts, strict=True):
+                row[: len(part)] = part
+            return out
+
+        return cls(
+            None if embeddings is None else padded(embeddings),
+            None if evidence is None else padded(evidence),
+            padded([times - times[0] for times in pts_seconds]),
+            np.arange(lengths.max()) < lengths[:, None],
+            None if geometry is None else padded(geometry),
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class ClipBatch:
-    """Clips padded to one length, as tensors."""
+    """Clips padded to one length, as tensors; see `PaddedClips`."""
 
     embeddings: torch.Tensor | None
     """float32 (B, T, D), the frame network's embeddings; None where no frame network looked."""
@@ -48,34 +97,29 @@ class ClipBatch:
         labels: Sequence[int] | None = None,
         geometry: Sequence[np.ndarray] | None = None,
     ) -> ClipBatch:
-        """Put clips of different lengths, each at least one frame, into one batch.
+        """Put clips of different lengths into one batch: those of `PaddedClips.pad`, and B labels."""
+        return cls.of(PaddedClips.pad(embeddings, evidence, pts_seconds, geometry=geometry), labels)
 
-        Args:
-            embeddings: B of float (L, D), or None.
-            evidence: B of float (L, C), or None.
-            pts_seconds: B of float64 (L,).
-            labels: B integers, where known.
-            geometry: B of float (L, G), or None.
-        """
+    @classmethod
+    def of(cls, clips: PaddedClips, labels: Sequence[int] | None = None) -> ClipBatch:
+        """Turn padded clips into tensors, with labels where they are known."""
         import torch
-        from torch.nn.utils.rnn import pad_sequence
 
-        def padded(parts: Sequence[np.ndarray] | None) -> torch.Tensor | None:
-            if parts is None:
-                return None
-            return pad_sequence([torch.from_numpy(part).float() for part in parts], batch_first=True)
+        def tensor(values: np.ndarray | None) -> torch.Tensor | None:
+            return None if values is None else torch.from_numpy(values)
 
-        lengths = torch.tensor([len(times) for times in pts_seconds])
-        known = torch.full_like(lengths, -1) if labels is None else torch.tensor(list(labels))
+        known = [-1] * len(clips.mask) if labels is None else list(labels)
         return cls(
-            padded(embeddings),
-            padded(evidence),
-            padded([times - times[0] for times in pts_seconds]),
-            torch.arange(int(lengths.max())) < lengths[:, None],
-            known,
-            padded(geometry),
+            tensor(clips.embeddings),
+            tensor(clips.evidence),
+            torch.from_numpy(clips.seconds),
+            torch.from_numpy(clips.mask),
+            torch.tensor(known),
+            tensor(clips.geometry),
         )
 
     def to(self, device: torch.device | str) -> ClipBatch:
-        values = (getattr(self, field.name) for field in fields(self))
-        return ClipBatch(*(value if value is None else value.to(device) for value in values))
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(
+            self, **{name: value.to(device) for name, value in values.items() if value is not None}
+        )

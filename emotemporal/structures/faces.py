@@ -12,6 +12,9 @@ import numpy as np
 from emotemporal.structures.checks import require, require_array, require_increasing
 from emotemporal.structures.media import FrameBatch
 
+_MAX_SIDE_PX = 1024
+"""Of a crop. More than any face network sees; the crops of a batch are in memory together."""
+
 
 class TrackStatus(IntEnum):
     """How a box of a track came about."""
@@ -141,9 +144,11 @@ class CropGeometry:
     faces, so that video crops look to the network as its training images did."""
 
     def __post_init__(self) -> None:
-        require(self.side_px >= 8, self, f"side_px must be at least 8, found {self.side_px}")
+        is_side = 8 <= self.side_px <= _MAX_SIDE_PX
+        require(is_side, self, f"side_px must be at least 8 and at most {_MAX_SIDE_PX}, found {self.side_px}")
         points = np.asarray(self.template)
         require(points.shape == (5, 2), self, f"template must have shape (5, 2), found {points.shape}")
+        require(bool(np.isfinite(points).all()), self, "template must be finite")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CropGeometry:

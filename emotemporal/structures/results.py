@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emotemporal.labels import UNCERTAIN
 from emotemporal.structures.checks import require, require_array
 from emotemporal.structures.faces import Track, TrackStatus
 from emotemporal.structures.media import VideoInfo
+from emotemporal.text import redacted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,10 +32,21 @@ class ClipResult:
     """Probability of `emotion`; for a vote, its share of the frames."""
     votes: np.ndarray | None = None
     """int64 (C,), frames won by each emotion, where the aggregation counts them."""
+    mean_probability: float | None = None
+    """Of a vote: the frames' mean probability of `emotion`, since a share of the frames is none."""
 
     def __post_init__(self) -> None:
         require_array(self, "probs", np.float32, (None,))
         require(abs(float(self.probs.sum()) - 1.0) < 1e-3, self, "probs must sum to 1")
+
+    @property
+    def certainty(self) -> float:
+        """The probability of `emotion`, by which it counts as certain or not."""
+        return self.confidence if self.mean_probability is None else self.mean_probability
+
+    def label(self, min_confidence: float) -> str:
+        """Return the emotion, `uncertain` where its certainty is lower."""
+        return UNCERTAIN if self.certainty < min_confidence else self.emotion
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +71,15 @@ class GeometryResult:
         """Probability of `emotion`."""
         return float(self.probs.max())
 
-    def to_json(self) -> dict[str, Any]:
+    def label(self, min_confidence: float) -> str:
+        """Return the emotion, `uncertain` where its confidence is lower."""
+        return UNCERTAIN if self.confidence < min_confidence else self.emotion
+
+    def to_json(self, min_confidence: float = 0.0) -> dict[str, Any]:
+        best = {"best_emotion": self.emotion} if min_confidence > 0 else {}
         return {
-            "emotion": self.emotion,
+            "emotion": self.label(min_confidence),
+            **best,
             "probs": {name: float(p) for name, p in zip(self.labels, self.probs, strict=True)},
             "labels": list(self.labels),
             "licence": self.licence,
@@ -85,8 +105,20 @@ class EmotionTimeline:
         require_array(self, "frame_probs", np.float32, (None, None))
         require_array(self, "smoothed_probs", np.float32, self.frame_probs.shape)
 
+    def frame_labels(self, min_confidence: float = 0.0) -> np.ndarray:
+        """Return the smoothed label of every frame.
+
+        Args:
+            min_confidence: a smoothed probability below it leaves the frame uncertain.
+        Returns: int64 (L,), positions of emotions; C where uncertain.
+        """
+        labels = self.smoothed_probs.argmax(1)
+        labels[self.smoothed_probs.max(1) < min_confidence] = self.smoothed_probs.shape[1]
+        return labels
+
     @property
     def aggregations_agree(self) -> bool:
+        """Whether all find the same emotion most probable, certain or not."""
         return len({result.emotion for result in self.clip.values()}) <= 1
 
 
@@ -117,16 +149,31 @@ class VideoAnalysis:
             require(track.track_id == timeline.track_id, self, "tracks and timelines out of order")
             require(len(track) == len(timeline.frame_probs), self, "timeline and track differ in length")
 
+    @property
+    def min_confidence(self) -> float:
+        """Labels of lower confidence are `uncertain`; 0 where none can be."""
+        return float(self.settings.get("min_confidence", 0.0))
+
+    @property
+    def told_labels(self) -> tuple[str, ...]:
+        """What frames and clips are called: `labels`, and `uncertain` last where anything can be."""
+        return (*self.labels, UNCERTAIN) if self.min_confidence > 0 else self.labels
+
+    def frame_labels(self, timeline: EmotionTimeline) -> np.ndarray:
+        """Return the smoothed label of a person's every frame: int64 (L,), positions in `told_labels`."""
+        return timeline.frame_labels(self.min_confidence)
+
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row for every decoded frame and person, ordered by frame, then by person.
 
         Columns: frame_index, pts_seconds, track_id (Int64, missing without a face), status, x1, y1, x2, y2,
-        score, emotion, smoothed_emotion, confidence (of the smoothed emotion), then `p_<emotion>` (frame
-        by frame) and `s_<emotion>` (smoothed). A frame without a face has status `no_face`.
+        score, emotion, smoothed_emotion (one of `told_labels`), confidence (the highest smoothed
+        probability), then `p_<emotion>` (frame by frame) and `s_<emotion>` (smoothed). A frame without a
+        face has status `no_face`.
         """
         import pandas as pd
 
-        names = np.array(self.labels)
+        names = np.array(self.told_labels)
         parts = []
         for track, timeline in zip(self.tracks, self.timelines, strict=True):
             smoothed = timeline.smoothed_probs
@@ -138,13 +185,13 @@ class VideoAnalysis:
                 **dict(zip(("x1", "y1", "x2", "y2"), track.boxes.T, strict=True)),
                 "score": track.scores,
                 "emotion": names[timeline.frame_probs.argmax(1)],
-                "smoothed_emotion": names[smoothed.argmax(1)],
+                "smoothed_emotion": names[self.frame_labels(timeline)],
                 "confidence": smoothed.max(1),
                 **{f"p_{name}": timeline.frame_probs[:, i] for i, name in enumerate(self.labels)},
                 **{f"s_{name}": smoothed[:, i] for i, name in enumerate(self.labels)},
             }
             parts.append(pd.DataFrame(columns))
-        covered = np.unique(np.concatenate([t.frame_index for t in self.tracks])) if self.tracks else []
+        covered = np.concatenate([np.empty(0, np.int64), *(t.frame_index for t in self.tracks)])
         empty = ~np.isin(self.frame_index, covered)
         columns = {"frame_index": self.frame_index[empty], "pts_seconds": self.pts_seconds[empty]}
         parts.append(pd.DataFrame(columns).assign(status="no_face"))
@@ -171,12 +218,12 @@ class VideoAnalysis:
                 "aggregations_agree": timeline.aggregations_agree,
             }
             if timeline.geometry is not None:
-                person["geometry"] = timeline.geometry.to_json()
+                person["geometry"] = timeline.geometry.to_json(self.min_confidence)
             people.append(person)
         return {
             "schema_version": SCHEMA_VERSION,
             "video": {
-                "path": info.path,
+                "path": redacted(info.path),
                 "width": info.width,
                 "height": info.height,
                 "num_frames": len(self.frame_index),
@@ -190,12 +237,20 @@ class VideoAnalysis:
             "warnings": list(self.warnings),
         }
 
+    def provenance_line(self) -> str:
+        """Return what made this, for any file's notes, as a line of JSON: checkpoint, settings, versions."""
+        made_by = {"checkpoint": dict(self.checkpoint), "settings": dict(self.settings)}
+        return json.dumps(made_by, sort_keys=True)
+
     def _clip_document(self, result: ClipResult) -> dict[str, Any]:
         document: dict[str, Any] = {
-            "emotion": result.emotion,
+            "emotion": result.label(self.min_confidence),
+            **({"best_emotion": result.emotion} if self.min_confidence > 0 else {}),
             "confidence": float(result.confidence),
             "probs": {name: float(p) for name, p in zip(self.labels, result.probs, strict=True)},
         }
         if result.votes is not None:
             document["votes"] = {name: int(n) for name, n in zip(self.labels, result.votes, strict=True)}
+        if result.mean_probability is not None and self.min_confidence > 0:
+            document["mean_probability"] = result.mean_probability
         return document

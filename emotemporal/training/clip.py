@@ -1,7 +1,7 @@
 """Train a temporal head on clips of tracked faces, measured on people it has not seen."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,14 @@ import torch
 from lightning.fabric import Fabric
 
 from emotemporal import __version__
-from emotemporal.checkpoint import Checkpoint, file_sha256, load_checkpoint, save_checkpoint, save_head
+from emotemporal.checkpoint import (
+    Checkpoint,
+    CheckpointHeader,
+    file_sha256,
+    load_checkpoint,
+    save_checkpoint,
+    save_head,
+)
 from emotemporal.datasets.crops import CropStore
 from emotemporal.datasets.fer2013 import read_fer2013
 from emotemporal.datasets.sequences import ClipSequence, add_geometry, load_sequences
@@ -24,6 +31,7 @@ from emotemporal.labelling.aggregation import AGGREGATIONS
 from emotemporal.labelling.calibration import fit_temperature
 from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.models.temporal import TemporalHead, temper
+from emotemporal.models.torch_runners import TorchHead
 from emotemporal.networks import build_classifier
 from emotemporal.training.config import ClipConfig
 from emotemporal.training.engine import RunFolder, make_fabric, settings_of
@@ -79,7 +87,11 @@ def train_clip(config: ClipConfig, *, on_line: Callable[[str], None] = print) ->
             on_line(f"{name}: accuracy {values['accuracy']:.3f}, UAR {values['uar']:.3f}")
     head = train_head(config, clips, fabric, simulated=simulated, on_line=on_line, folder=folder)
     path = folder.path / "best.safetensors"
-    _save(path, config, frame, classifier, clips, simulated, head, temperature, report)
+    header, tensors = clip_checkpoint(
+        config, frame, classifier.labels, clips, simulated, head, temperature, report
+    )
+    save_checkpoint(path, header, tensors)
+    save_head(path.with_name("head.safetensors"), header, tensors)
     folder.close()
     return path
 
@@ -223,27 +235,32 @@ def _run_fold(
     fabric: Fabric,
 ) -> list[ClipPrediction]:
     head = train_head(config, [clips[i] for i in fold.train], fabric, simulated=simulated)
-    with_head = EmotionClassifier(
-        classifier.backbone,
-        labels=classifier.labels,
-        temperature=classifier.temperature,
-        head=head,
-        device=fabric.device,
-    )
+    with_head = classifier.with_head(TorchHead(head, device=fabric.device))
     return predict_clips(with_head, [clips[i] for i in fold.test])
 
 
-def _save(
-    path: Path,
+def clip_checkpoint(
     config: ClipConfig,
     frame: Checkpoint,
-    classifier: EmotionClassifier,
+    labels: Sequence[str],
     clips: Sequence[ClipSequence],
     simulated: Sequence[ClipSequence],
     head: TemporalHead,
     temperature: float,
-    report: dict[str, Any],
-) -> None:
+    report: Mapping[str, Any],
+) -> tuple[CheckpointHeader, dict[str, torch.Tensor]]:
+    """Return header and tensors of a frame network with a head trained on it.
+
+    Args:
+        config: the training, whose `run.folder` gives the name.
+        frame: the frame network.
+        labels: its emotions.
+        clips: that the head was trained on.
+        simulated: clips of still faces that set its trust.
+        head: trained.
+        temperature: of the head, from people held out.
+        report: of `clip_report` on these; empty where nothing was measured.
+    """
     trained = trained_labels(clips)
     measured = {
         name: {key: found[key] for key in ("num", "accuracy", "uar", "macro_f1", "ece")}
@@ -259,7 +276,7 @@ def _save(
         kind="clip",
         name=config.run.folder.name,
         head=config.head,
-        trained_labels=tuple(classifier.labels[i] for i in trained),
+        trained_labels=tuple(labels[i] for i in trained),
         head_temperature=temperature,
         training={
             "data": data,
@@ -275,5 +292,4 @@ def _save(
     )
     tensors = dict(frame.tensors)
     tensors |= {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
-    save_checkpoint(path, header, tensors)
-    save_head(path.with_name("head.safetensors"), header, tensors)
+    return header, tensors

@@ -167,9 +167,10 @@ def train_clip3d(
     while trainer.epoch < config.optim.epochs:
         loss = _train_epoch(trainer, usable, labels, config)
         trainer.epoch += 1
+        line = folder.log_epoch(trainer.epoch, {"train_loss": loss})
         folder.save_state(trainer.state())
-        on_line(folder.log_epoch(trainer.epoch, {"train_loss": loss}))
-    return trainer.averaged.module
+        on_line(line)
+    return trainer.average
 
 
 def _train_epoch(

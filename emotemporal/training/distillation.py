@@ -13,9 +13,9 @@ from scipy.special import softmax
 
 from emotemporal.checkpoint import load_checkpoint
 from emotemporal.errors import UsageError
-from emotemporal.models.classifier import run_backbone
 from emotemporal.models.specs import BackboneSpec
-from emotemporal.networks import build_classifier
+from emotemporal.models.torch_runners import run_backbone
+from emotemporal.weights import load_frame_network
 
 
 def teacher_probs(
@@ -41,9 +41,9 @@ def teacher_probs(
                 raise UsageError(
                     f"teacher {path}: was not trained on label set {name}, has {', '.join(known)}"
                 )
-        classifier = build_classifier(checkpoint, device=device)
+        network = load_frame_network(checkpoint).to(device).to(memory_format=torch.channels_last)
         for view in views:
-            logits = run_backbone(classifier.backbone, view, device=device)
+            logits = run_backbone(network, view, device=device)
             for name, sums in total.items():
                 sums += softmax(logits[name] / checkpoint.header.temperature_of(name), axis=1)
     count = len(teachers) * len(views)

@@ -2,11 +2,12 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 from emotemporal.errors import OutputError, TrainingError, UsageError
-from emotemporal.files import replacing, save_json
+from emotemporal.files import FolderHold, remove_abandoned, replacing, save_json
 from emotemporal.training.config import OptimConfig, RunConfig
 
 # What may change between a run and its resumption: it does not change the result.
@@ -47,7 +48,8 @@ class RunFolder:
         settings: of the whole training.
         inputs: name -> hash of the data and weights it works on.
     Raises:
-        UsageError: the folder holds a run that is not to be resumed, or of other settings or inputs.
+        UsageError: the folder holds a run that is not to be resumed, or of other settings or inputs, or
+            another process trains in it.
         OutputError: it cannot be written.
     """
 
@@ -55,17 +57,23 @@ class RunFolder:
         self.path = Path(config.folder)
         self._state = self.path / "last.ckpt"
         self._config = self.path / "config.json"
+        self._metrics = self.path / "metrics.jsonl"
         document = {**settings, "inputs": dict(inputs)}
-        if any((self.path / name).exists() for name in ("last.ckpt", "folds", "trials")):
-            if not config.resume:
-                raise UsageError(f"{self.path}: holds a run already; choose another folder or resume it")
-            self._refuse_other(document)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{self.path}: cannot make the run folder ({error.strerror})") from error
-        save_json(self._config, document)
-        self._events = SummaryWriter(self.path)
+        self._hold = FolderHold(self.path)
+        if any((self.path / name).exists() for name in ("last.ckpt", "folds", "trials")):
+            if not config.resume:
+                raise UsageError(f"{self.path}: holds a run already; choose another folder or resume it")
+            self._refuse_other(document)
+        with self._writing():
+            # Of processes that were killed while they wrote.
+            for folder in (self.path, self.path / "folds", self.path / "trials"):
+                remove_abandoned(folder)
+            save_json(self._config, document)
+            self._events = SummaryWriter(self.path)
 
     def _refuse_other(self, document: Mapping[str, Any]) -> None:
         try:
@@ -85,12 +93,26 @@ class RunFolder:
             TrainingError: it is damaged.
         """
         if not self._state.exists():
+            self._forget_metrics_after(0)
             return None
         try:
-            return torch.load(self._state, map_location="cpu", weights_only=True)
-        except (RuntimeError, OSError, EOFError, ValueError, UnpicklingError) as error:
+            state = torch.load(self._state, map_location="cpu", weights_only=True)
+            epoch = int(state["epoch"])
+        except (RuntimeError, OSError, EOFError, ValueError, KeyError, UnpicklingError) as error:
             reason = str(error).splitlines()[0]
             raise TrainingError(f"{self._state}: damaged ({reason}); delete it to start anew") from error
+        self._forget_metrics_after(epoch)
+        return state
+
+    def _forget_metrics_after(self, epoch: int) -> None:
+        """Drop the lines of epochs whose state was not kept: they are gone through again."""
+        if not self._metrics.exists():
+            return
+        lines = self._metrics.read_bytes().split(b"\n")
+        # What follows the last end of a line is half a one.
+        kept = [line for line in lines[:-1] if json.loads(line)["epoch"] <= epoch]
+        with replacing(self._metrics) as temporary:
+            temporary.write_bytes(b"".join(line + b"\n" for line in kept))
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Keep the state of a finished epoch, whole or not at all."""
@@ -102,20 +124,39 @@ class RunFolder:
                 raise OutputError(f"cannot write {self._state}: {error}; the last state is kept") from error
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> str:
-        """Record one epoch and return its line."""
+        """Record one epoch, before its state is saved, and return its line.
+
+        Should the process end in between, the epoch is gone through, and recorded, again.
+
+        Raises:
+            OutputError: the disk does not take it.
+        """
         record = {"epoch": epoch, **{name: round(float(value), 6) for name, value in metrics.items()}}
-        with (self.path / "metrics.jsonl").open("a") as stream:
-            stream.write(json.dumps(record) + "\n")
-        for name, value in metrics.items():
-            self._events.add_scalar(name, value, epoch)
+        with self._writing():
+            with self._metrics.open("a") as stream:
+                stream.write(json.dumps(record) + "\n")
+            for name, value in metrics.items():
+                self._events.add_scalar(name, value, epoch)
         return f"epoch {epoch}: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
     def log_picture(self, name: str, picture: np.ndarray, epoch: int) -> None:
         """Show a picture, uint8 (H, W, 3) RGB, in TensorBoard beside the epoch's metrics."""
-        self._events.add_image(name, picture, epoch, dataformats="HWC")
+        with self._writing():
+            self._events.add_image(name, picture, epoch, dataformats="HWC")
 
     def close(self) -> None:
-        self._events.close()
+        with self._writing():
+            self._events.close()
+        self._hold.release()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"cannot write into {self.path}: {error.strerror or error}; the last state is kept"
+            ) from error
 
 
 def make_fabric(config: RunConfig) -> Fabric:
@@ -169,7 +210,10 @@ _SCHEDULES: Mapping[str, Callable[[float, float], float]] = {
 }
 
 
-class Trainer:
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Trainer(Generic[Network]):
     """A network, its averaged copy and its optimizer, moved one step at a time.
 
     The rate depends on the step alone and all randomness of an epoch on its number, so a resumed run
@@ -177,19 +221,25 @@ class Trainer:
     """
 
     def __init__(
-        self, network: nn.Module, *, optim: OptimConfig, run: RunConfig, fabric: Fabric, steps_per_epoch: int
+        self, network: Network, *, optim: OptimConfig, run: RunConfig, fabric: Fabric, steps_per_epoch: int
     ) -> None:
         self.optim, self.fabric = optim, fabric
         self.steps_per_epoch = steps_per_epoch
         self.raw = network
         optimizer = make_optimizer(network, optim)
         compiled = torch.compile(network) if run.compile else network
+        assert isinstance(compiled, nn.Module)  # torch's signature says no more than that it can be called
         self.network, self.optimizer = fabric.setup(compiled, optimizer)
         average = get_ema_multi_avg_fn(optim.ema_decay)
         self.averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
         self.seed = run.seed
         self.epoch = 0
         self.best = -math.inf
+
+    @property
+    def average(self) -> Network:
+        """The averaged copy of the network."""
+        return cast(Network, self.averaged.module)
 
     def epoch_generators(self) -> tuple[torch.Generator, torch.Generator]:
         """Return where this epoch's draws come from, and seed dropout.
@@ -217,6 +267,7 @@ class Trainer:
         norm = self.fabric.clip_gradients(
             self.network, self.optimizer, max_norm=self.optim.gradient_clip, error_if_nonfinite=False
         )
+        assert norm is not None  # there is one wherever `max_norm` is given
         if not torch.isfinite(loss.detach() + norm):
             raise TrainingError(
                 f"loss {loss.item():g}, gradient norm {norm.item():g} in epoch {self.epoch}, step {step}; "

@@ -22,6 +22,9 @@ from emotemporal.models.mixed import mirror_landmarks
 from emotemporal.networks import build_classifier, choose_labels
 from emotemporal.training.metrics import accuracy_interval, classification_metrics
 
+COVERAGE_CONFIDENCES = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""At which `coverage_report` looks; 0 keeps every clip that shows a face."""
+
 
 @dataclass(frozen=True, eq=False)
 class ClipPrediction:
@@ -116,6 +119,33 @@ def clip_report(
     return report
 
 
+def coverage_report(
+    predictions: Sequence[ClipPrediction], aggregations: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Tell how many clips keep a label at a least confidence, and how many of those labels are right.
+
+    Args:
+        predictions: at least one, of one run or of several together; a clip without a face keeps no label.
+        aggregations: those the classifier has; a vote, whose shares are no probabilities, is left out.
+    Returns: for each aggregation rows of `min_confidence`, `coverage` (of all clips), `num_kept` and
+        `accuracy` (of the kept, None where there are none), the lowest confidence first.
+    """
+    report = {}
+    for name in aggregations:
+        if name == "vote":
+            continue
+        confidence = np.array([p.probs[name].max() if name in p.probs else -1.0 for p in predictions])
+        right = np.array([p.pred(name) == p.label for p in predictions])
+        rows = []
+        for least in COVERAGE_CONFIDENCES:
+            kept = confidence >= least
+            accuracy = float(right[kept].mean()) if kept.any() else None
+            row = {"min_confidence": least, "coverage": float(kept.mean())}
+            rows.append({**row, "num_kept": int(kept.sum()), "accuracy": accuracy})
+        report[name] = rows
+    return report
+
+
 def spread_over_subjects(correct: np.ndarray, subjects: Sequence[str]) -> dict[str, Any]:
     """Return `interval`, `per_subject` and `subject_deviation` of `clip_report`.
 
@@ -202,7 +232,9 @@ def read_predictions(path: str | Path) -> tuple[list[ClipPrediction], tuple[str,
     for line, row in enumerate(rows, start=2):
         try:
             said = [name for name in names if row[name]]
-            probs = {n: np.float32([float(row[f"{n}_{emotion}"]) for emotion in labels]) for n in said}
+            probs = {
+                n: np.array([float(row[f"{n}_{emotion}"]) for emotion in labels], np.float32) for n in said
+            }
             winners = {name: labels.index(row[name]) for name in said}
             label = labels.index(row["label"])
         except (ValueError, TypeError) as error:

@@ -27,17 +27,17 @@ from emotemporal.errors import DataError, UsageError
 from emotemporal.labelling.calibration import fit_temperature
 from emotemporal.labels import FER7, FERPLUS8, LABEL_SETS, LabelMap
 from emotemporal.models.backbone import build_backbone, normalise_crops
-from emotemporal.models.classifier import run_backbone
 from emotemporal.models.mixed import landmark_vector
 from emotemporal.models.network import FrameNetwork
 from emotemporal.models.specs import BackboneSpec
-from emotemporal.networks import build_classifier
+from emotemporal.models.torch_runners import run_backbone
 from emotemporal.report.plots import plot_confusion, render_figure
 from emotemporal.training.augmentation import augment_faces, augment_faces_with_landmarks, mix_pairs
 from emotemporal.training.config import FrameConfig
 from emotemporal.training.distillation import teacher_probs
 from emotemporal.training.engine import RunFolder, Trainer, make_fabric, settings_of
 from emotemporal.training.metrics import classification_metrics
+from emotemporal.weights import load_frame_network
 
 # A picture of some 550 px a side, 40 kB an epoch.
 _PICTURE_DPI = 80
@@ -110,7 +110,7 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
         loss = _train_epoch(trainer, data, config, local_batch)
         trainer.epoch += 1
         logits = run_backbone(
-            trainer.averaged.module, validation.images, device=fabric.device, landmarks=validation_points
+            trainer.average, validation.images, device=fabric.device, landmarks=validation_points
         )
         metrics, confusion = _validation_metrics(logits[config.label_set], validation.labels, spec)
         seconds = time.perf_counter() - started
@@ -119,15 +119,16 @@ def train_frame(config: FrameConfig, *, on_line: Callable[[str], None] = print) 
             if metrics["accuracy"] > trainer.best:
                 trainer.best = metrics["accuracy"]
                 header = _header(config, spec, logits, validation, trainer.epoch, metrics)
-                tensors = {f"backbone.{k}": v for k, v in trainer.averaged.module.state_dict().items()}
+                tensors = {f"backbone.{k}": v for k, v in trainer.average.state_dict().items()}
                 save_checkpoint(best_path, header, tensors)
+            line = folder.log_epoch(trainer.epoch, metrics)
             folder.save_state(trainer.state())
             title = f"PublicTest after epoch {trainer.epoch}: accuracy {metrics['accuracy']:.1%}"
             picture = render_figure(
                 plot_confusion(confusion, LABEL_SETS[config.label_set], title=title), dpi=_PICTURE_DPI
             )
             folder.log_picture("confusion", picture, trainer.epoch)
-            on_line(folder.log_epoch(trainer.epoch, metrics))
+            on_line(line)
         fabric.barrier()
     if folder is not None:
         folder.close()
@@ -147,13 +148,17 @@ def _initial_network(config: FrameConfig, spec: BackboneSpec) -> FrameNetwork:
     if config.initial is None:
         network = build_backbone(spec)
         if config.pretrained:
+            # Importing torchvision takes two seconds.
+            from emotemporal.models.transfer import TransferNetwork
+
+            assert isinstance(network, TransferNetwork)  # the configuration refuses it for others
             network.load_imagenet()
         return network
     checkpoint = load_checkpoint(config.initial)
     found = checkpoint.header.backbone
     if replace(found, dropout=spec.dropout) != spec:
         raise UsageError(f"initial {config.initial}: its dimensions {found} are not those asked for, {spec}")
-    return build_classifier(checkpoint).backbone
+    return load_frame_network(checkpoint)
 
 
 def _targets(
@@ -161,7 +166,7 @@ def _targets(
 ) -> dict[str, Tensor]:
     """Return label set -> what each training face should be called, (N, C); a row without votes is zero."""
     labels, num_classes = torch.from_numpy(train.labels), len(LABEL_SETS[config.label_set])
-    targets = {config.label_set: _soft_labels(labels, num_classes, config.label_smoothing)}
+    targets: dict[str, Tensor] = {config.label_set: _soft_labels(labels, num_classes, config.label_smoothing)}
     if train.votes is not None:
         targets["ferplus8"] = torch.from_numpy(ferplus_distribution(train.votes))
     if config.teachers:
@@ -265,7 +270,7 @@ def _header(
     return CheckpointHeader(
         kind="frame",
         name=config.run.folder.name,
-        labels=spec.label_sets[config.label_set],
+        labels=tuple(spec.label_sets[config.label_set]),
         backbone=spec,
         temperature=fit_temperature(logits[config.label_set], validation.labels),
         temperatures=_other_temperatures(logits, validation),

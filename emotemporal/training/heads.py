@@ -53,6 +53,7 @@ def train_head(
     torch.manual_seed(config.run.seed)
     appearance = usable[0].views[0] if usable[0].views else None
     if num_classes is None:
+        assert appearance is not None  # who has no frame network names the classes
         num_classes = appearance.log_probs.shape[1]
     network = TemporalHead(
         config.head,
@@ -72,11 +73,11 @@ def train_head(
         loss = _train_epoch(trainer, usable, config)
         trainer.epoch += 1
         if folder is not None:
-            folder.save_state(trainer.state())
             line = folder.log_epoch(trainer.epoch, {"train_loss": loss})
+            folder.save_state(trainer.state())
             if on_line is not None and trainer.epoch % 10 == 0:
                 on_line(line)
-    return trainer.averaged.module
+    return trainer.average
 
 
 def _fit_scales(network: TemporalHead, clips: Sequence[ClipSequence]) -> None:
@@ -93,7 +94,7 @@ def _first_view(clip: ClipSequence) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(clip.views[0].embeddings).float(), seconds
 
 
-def _train_epoch(trainer: Trainer, clips: Sequence[ClipSequence], config: ClipConfig) -> float:
+def _train_epoch(trainer: Trainer[TemporalHead], clips: Sequence[ClipSequence], config: ClipConfig) -> float:
     rng = np.random.default_rng(trainer.epoch_generators()[0].initial_seed())
     order = rng.permutation(len(clips))
     trainer.network.train()
@@ -114,15 +115,15 @@ def _train_epoch(trainer: Trainer, clips: Sequence[ClipSequence], config: ClipCo
     return float(total) / trainer.steps_per_epoch
 
 
-def _loss(trainer: Trainer, batch: ClipBatch, config: ClipConfig) -> torch.Tensor:
+def _loss(trainer: Trainer[TemporalHead], batch: ClipBatch, config: ClipConfig) -> torch.Tensor:
     noise = config.augmentation.embedding_noise
     embeddings = batch.embeddings
-    if noise > 0 and config.head.sees_appearance:
+    if noise > 0 and embeddings is not None and config.head.sees_appearance:
         embeddings = embeddings + noise * embeddings.std() * torch.randn_like(embeddings)
     geometry = batch.geometry
     if geometry is not None and config.head.sees_geometry:
-        noise = config.augmentation.face_noise * trainer.raw.geometry_scale
-        geometry = geometry + noise * torch.randn_like(geometry[:, :1])
+        moves = config.augmentation.face_noise * trainer.raw.geometry_scale
+        geometry = geometry + moves * torch.randn_like(geometry[:, :1])
     out = trainer.network(embeddings, batch.evidence, batch.seconds, batch.mask, geometry)
     clip_loss = F.cross_entropy(out.clip_logits, batch.labels, label_smoothing=config.label_smoothing)
     frame_labels = batch.labels[:, None].expand_as(batch.mask)[batch.mask]

@@ -45,7 +45,7 @@ class _Process:
         with theirs:
             self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the child
             self.popen = _start(theirs.fileno(), self.errors)
-        self.end = weakref.finalize(self, _end, self.popen, self.peer, self.errors)
+        self.end = weakref.finalize(self, _end, self.owner, self.popen, self.peer, self.errors)
 
     @property
     def is_usable(self) -> bool:
@@ -106,22 +106,28 @@ class DecodingChild:
         descriptor = create_ring(ring_shape)
         try:
             self._ring = map_ring(descriptor, ring_shape)
-            self._process: _Process | None = _take_process()
+            process = _take_process()
+            self._held: _Process | None = process
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # `receive` says why it died
-                self._process.peer.send(order)
-                send_handle(self._process.peer, descriptor, self._process.popen.pid)
+                process.peer.send(order)
+                send_handle(process.peer, descriptor, process.popen.pid)
         finally:
             os.close(descriptor)
 
     def close(self) -> None:
         """Give up the file; a child that has ended it well may serve another."""
-        process, self._process = self._process, None
+        process, self._held = self._held, None
         if process is None:
             return
         if self._is_reusable and not _idle:
             _idle.append(process)
         else:
             process.end()
+
+    @property
+    def _process(self) -> _Process:
+        assert self._held is not None  # nothing is asked of it once it is closed
+        return self._held
 
     @property
     def process_id(self) -> int:
@@ -196,8 +202,10 @@ def _start(connection: int, errors: Any) -> subprocess.Popen[bytes]:
     )
 
 
-def _end(process: subprocess.Popen[bytes], peer: Connection, errors: Any) -> None:
-    process.kill()
-    process.wait()
+def _end(owner: int, process: subprocess.Popen[bytes], peer: Connection, errors: Any) -> None:
+    # Not from a forked copy of the process whose child it is.
+    if owner == os.getpid():
+        process.kill()
+        process.wait()
     peer.close()
     errors.close()

@@ -17,7 +17,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from emotemporal.video.opening import open_video
-from emotemporal.video.probe import turn_to_upright
+from emotemporal.video.probe import turn_to_upright, video_stream
 from emotemporal.video.timing import RESTART_FRAMES
 
 DECODERS = {
@@ -113,7 +113,7 @@ def _decode_sorted(job: DecodeJob, threads: int) -> Iterator[DecodedFrame]:
         return DecodedFrame(pixels, seconds, note)
 
     with open_video(job.path) as container:
-        stream = container.streams[job.stream_index]
+        stream = video_stream(container, job.stream_index)
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
         frames = container.decode(stream)
@@ -150,7 +150,7 @@ def decode_with_decord(job: DecodeJob) -> Iterator[DecodedFrame]:
         DecoderFault: decord fails, or expects other frames than the file has.
     """
     # decord2 maps every CUDA library that is installed as a wheel, 400 MB; this process needs none.
-    sys.modules.setdefault("nvidia", None)
+    sys.modules.setdefault("nvidia", None)  # type: ignore[arg-type] # None: not to be found
     import decord
 
     decord.logging.set_level(decord.logging.QUIET)
@@ -175,7 +175,7 @@ def _decode_in_order(decord: ModuleType, job: DecodeJob) -> Iterator[DecodedFram
 
 
 def _seconds_of(frame: av.VideoFrame) -> float:
-    return np.nan if frame.pts is None else float(frame.pts * frame.time_base)
+    return np.nan if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
 
 
 def _to_upright_rgb(
@@ -187,6 +187,6 @@ def _to_upright_rgb(
     rescaled = (frame.width, frame.height) != (width, height)
     converted = converter.reformat(frame, width=width, height=height, format="rgb24")
     plane = converted.planes[0]  # its rows are padded to a multiple of some bytes
-    rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
     picture = rows[:, : 3 * width].reshape(height, width, 3)
     return np.rot90(picture, -turn // 90), rescaled

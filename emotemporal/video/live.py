@@ -12,7 +12,8 @@ import av
 import numpy as np
 
 from emotemporal.errors import VideoError
-from emotemporal.video.opening import is_address, require_file
+from emotemporal.text import is_address
+from emotemporal.video.opening import open_file, open_stream
 from emotemporal.video.probe import choose_stream, turn_to_upright
 from emotemporal.video.timing import FrameClock
 
@@ -223,20 +224,15 @@ class StreamSource:
     def __init__(self, address: str, timeout_seconds: float) -> None:
         self._address = address
         is_stream = is_address(address)
-        options = {"fflags": "nobuffer", "flags": "low_delay", "rtsp_transport": "tcp"} if is_stream else {}
-        place = address if is_stream else str(require_file(address))
         try:
-            timeout = timeout_seconds if is_stream else None
-            self._container = av.open(place, options=options, timeout=timeout, metadata_errors="replace")
+            self._container = (
+                open_stream(address, timeout_seconds=timeout_seconds) if is_stream else open_file(address)
+            )
         except (av.FFmpegError, OSError, ValueError) as error:
             raise VideoError(
                 f"{address}: cannot be opened ({_reason(error)}); give a camera's number, a video or a stream"
             ) from error
         try:
-            if (
-                self._container.format.name == "tty"
-            ):  # FFmpeg would render any .txt file as a video of its text
-                raise VideoError(f"{address}: a text file, not a video; give a video")
             self._stream = choose_stream(self._container, address)
         except VideoError:
             self._container.close()
@@ -256,7 +252,9 @@ class StreamSource:
                 size = (frame.width, frame.height) if turn % 180 == 0 else (frame.height, frame.width)
             width, height = size if turn % 180 == 0 else size[::-1]
             picture = frame.to_ndarray(format="rgb24", width=width, height=height)
-            seconds = np.nan if frame.pts is None else float(frame.pts * frame.time_base)
+            seconds = np.nan
+            if frame.pts is not None and frame.time_base is not None:
+                seconds = float(frame.pts * frame.time_base)
             yield np.ascontiguousarray(np.rot90(picture, -turn // 90)), seconds
         if size is None:
             raise VideoError(f"{self._address}: no frame can be decoded; check that it plays")

@@ -91,7 +91,7 @@ def plain_frames(info: VideoInfo, pts_seconds: np.ndarray) -> Iterator[tuple[av.
                 expected = expected or (info.width, info.height, 0, colours)
                 if (frame.width, frame.height, frame.rotation, colours) != expected:
                     raise NotPlain(f"frame {found} is turned or of another kind")
-                if found == len(pts_seconds) or frame.pts is None:
+                if found == len(pts_seconds) or frame.pts is None or frame.time_base is None:
                     raise NotPlain(f"frame {found} is one too many or has no time")
                 seconds = float(frame.pts * frame.time_base)
                 if abs(seconds - pts_seconds[found]) > _TIME_TOLERANCE_SECONDS:
@@ -108,7 +108,7 @@ def planes_to_draw_on(frame: av.VideoFrame) -> tuple[np.ndarray, np.ndarray, np.
     """Return Y, U and V of a 4:2:0 frame, uint8 (H, W) and twice (H / 2, W / 2), sharing its memory."""
     frame.make_writable()  # others are decoded from a frame that is used for reference
     y, u, v = (
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
         for plane in frame.planes
     )
     return y, u, v

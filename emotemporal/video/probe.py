@@ -11,7 +11,8 @@ from av.stream import Disposition
 
 from emotemporal.errors import VideoError
 from emotemporal.structures import VideoInfo
-from emotemporal.video.opening import MAX_PIXELS, is_address, open_video, require_file
+from emotemporal.text import is_address
+from emotemporal.video.opening import MAX_PIXELS, open_video, require_file
 from emotemporal.video.pictures import is_picture, read_picture
 
 _RATE_TOLERANCE_SECONDS = 0.002
@@ -91,12 +92,10 @@ def inspect_video(path: str | Path) -> Source:
     """
     try:
         with open_video(path) as container:
-            if container.format.name == "tty":  # FFmpeg would render any .txt file as a video of its text
-                raise VideoError(f"{path}: a text file, not a video; give a video or picture")
             stream = choose_stream(container, path)
             index, packets = stream.index, _read_packets(container, stream)
         with open_video(path) as container:
-            stream = container.streams[index]
+            stream = video_stream(container, index)
             first = _decode_first(container, stream, path)
             return _describe(container, stream, packets, first, path)
     except av.FFmpegError as error:
@@ -109,6 +108,11 @@ def inspect_video(path: str | Path) -> Source:
 def turn_to_upright(frame: av.VideoFrame) -> int:
     """Return the clockwise turn in degrees that makes a decoded frame upright: 0, 90, 180 or 270."""
     return round(-frame.rotation / 90) * 90 % 360  # FFmpeg's display matrix counts counter-clockwise
+
+
+def video_stream(container: av.container.InputContainer, index: int) -> av.VideoStream:
+    """Return the video stream at a position among all streams."""
+    return next(stream for stream in container.streams.video if stream.index == index)
 
 
 def choose_stream(container: av.container.InputContainer, path: str | Path) -> av.VideoStream:
@@ -124,7 +128,8 @@ def choose_stream(container: av.container.InputContainer, path: str | Path) -> a
 
 
 def _read_packets(container: av.container.InputContainer, stream: av.VideoStream) -> _Packets:
-    times, num_discarded, changes, last = [], 0, False, 0.0
+    times: list[float] = []
+    num_discarded, changes, last = 0, False, 0.0
     try:
         for packet in container.demux(stream):
             if not packet.size:  # the flush packet at the end

@@ -91,7 +91,7 @@ class VideoReader:
 
     def __enter__(self) -> VideoReader:
         if self._source is not None:
-            self._start_child(skip=0)  # it decodes while the caller still loads its models
+            self._start_child(self._source, skip=0)  # it decodes while the caller still loads its models
         return self
 
     def __exit__(
@@ -122,16 +122,17 @@ class VideoReader:
             yield FrameBatch(self._picture[None], np.zeros(1, np.int64), np.zeros(1))
             return
         try:
-            yield from self._read_batches()
+            assert self._source is not None  # it is either a picture or a video
+            yield from self._read_batches(self._source)
         finally:
             self.close()
 
-    def _read_batches(self) -> Iterator[FrameBatch]:
+    def _read_batches(self, source: Source) -> Iterator[FrameBatch]:
         """Gather the frames of the ring's slots into batches that own their memory."""
         info, size = self.info, self._batch_size
         first, filled = 0, 0
         data, times = np.empty((size, info.height, info.width, 3), np.uint8), np.empty(size)
-        for frames, seconds in self._read_slots():
+        for frames, seconds in self._read_slots(source):
             start = 0
             while start < len(frames):
                 take = min(len(frames) - start, size - filled)
@@ -145,17 +146,15 @@ class VideoReader:
         if filled:
             yield FrameBatch(data[:filled], np.arange(first, first + filled), times[:filled])
 
-    def _read_slots(self) -> Iterator[tuple[np.ndarray, list[float]]]:
+    def _read_slots(self, source: Source) -> Iterator[tuple[np.ndarray, list[float]]]:
         """Yield frames (F, H, W, 3), valid until the next ones, with their final times."""
-        source = self._source
         clock = FrameClock(start_seconds=self.info.start_seconds, frame_seconds=source.frame_seconds)
         notes: Counter[str] = Counter()
         count, damage = 0, None
         while True:
-            if self._child is None:
-                self._start_child(skip=count)
+            child = self._child or self._start_child(source, skip=count)
             try:
-                kind, *content = self._child.receive()
+                kind, *content = child.receive()
                 if kind == "alive":
                     continue
                 if kind == "end":
@@ -165,27 +164,27 @@ class VideoReader:
                     break
                 slot, seconds, slot_notes = content
                 if self.decoder == "decord":
-                    seconds = self._check_times(count, seconds)
+                    seconds = self._check_times(source, count, seconds)
             except ChildFailed as failure:
                 self._replace_decoder(str(failure), count)
                 continue
             notes.update(slot_notes)
-            yield self._child.view(slot)[: len(seconds)], [clock.place(value) for value in seconds]
+            yield child.view(slot)[: len(seconds)], [clock.place(value) for value in seconds]
             count += len(seconds)
-            self._child.free_slot()
+            child.free_slot()
         if not count:
             raise VideoError(f"{self._path}: no frame can be decoded; copy the file again or convert it")
-        self.warnings += self._describe_end(count, damage, notes) + clock.describe_repairs()
+        self.warnings += self._describe_end(source, count, damage, notes) + clock.describe_repairs()
 
-    def _start_child(self, *, skip: int) -> None:
+    def _start_child(self, source: Source, *, skip: int) -> DecodingChild:
         info = self.info
         job = DecodeJob(
             path=absolute(self._path),
-            stream_index=self._source.stream_index,
+            stream_index=source.stream_index,
             width=info.width,
             height=info.height,
             num_frames=info.num_frames,
-            frame_seconds=self._source.frame_seconds,
+            frame_seconds=source.frame_seconds,
             skip=skip,
         )
         ahead = self._prefetch * self._batch_size
@@ -196,12 +195,13 @@ class VideoReader:
             timeout_seconds=self._timeout_seconds,
             bound_memory=self.decoder == "decord",
         )
+        return self._child
 
-    def _check_times(self, first: int, seconds: list[float]) -> list[float]:
+    def _check_times(self, source: Source, first: int, seconds: list[float]) -> list[float]:
         """Hold decord's times against the packets' and return these: decord's are float32."""
-        expected = self._source.pts_seconds[first : first + len(seconds)]
+        expected = source.pts_seconds[first : first + len(seconds)]
         if len(expected) < len(seconds):
-            raise ChildFailed(f"it gives more than the {len(self._source.pts_seconds)} frames of the file")
+            raise ChildFailed(f"it gives more than the {len(source.pts_seconds)} frames of the file")
         error = np.abs(expected - np.array(seconds))
         if not np.all(error <= _TIME_TOLERANCE_SECONDS):  # NaN must not pass
             at = first + int(np.argmax(~(error <= _TIME_TOLERANCE_SECONDS)))
@@ -218,9 +218,9 @@ class VideoReader:
         self.warnings.append(f"{self.decoder} was replaced by PyAV from frame {count} on: {reason}")
         self.decoder = "pyav"
 
-    def _describe_end(self, count: int, damage: str | None, notes: Counter[str]) -> list[str]:
+    def _describe_end(self, source: Source, count: int, damage: str | None, notes: Counter[str]) -> list[str]:
         lines = []
-        promised = self._source.promised_frames
+        promised = source.promised_frames
         if damage:
             lines.append(f"the file is damaged: decoding ended after {count} frames ({damage})")
         if promised and promised != count:

@@ -32,8 +32,8 @@ class SoundTrack:
         self.warnings: list[str] = []
         self._output = output
         self._input = open_video(source)
-        self._packets: Iterator[av.Packet] = iter(())
-        self._next: av.Packet | None = None
+        self._packets: Iterator[av.Packet[av.AudioStream]] = iter(())
+        self._next: av.Packet[av.AudioStream] | None = None
         self._last_dts: int | None = None
         self._resampler: av.AudioResampler | None = None
         if not self._input.streams.audio:
@@ -61,7 +61,7 @@ class SoundTrack:
             if self._resampler is None:
                 self._copy(self._next)
             else:
-                self._encode(self._next)
+                self._encode(self._next, self._resampler)
             self._advance()
 
     def finish(self) -> None:
@@ -83,7 +83,9 @@ class SoundTrack:
             self._next = None
             self.warnings.append(f"sound: the source is damaged, it ends early ({error.strerror})")
 
-    def _copy(self, packet: av.Packet) -> None:
+    def _copy(self, packet: av.Packet[av.AudioStream]) -> None:
+        assert packet.time_base is not None
+        assert packet.dts is not None  # `_advance` takes no others
         # In ticks of one sample: AVI counts whole packets and repeats times, while the muxer refuses a
         # packet that does not advance. One sample behind, it does not stretch the sound.
         ticks = packet.time_base / self._tick
@@ -97,15 +99,17 @@ class SoundTrack:
         packet.stream = self._target
         self._output.mux(packet)
 
-    def _encode(self, packet: av.Packet) -> None:
+    def _encode(self, packet: av.Packet[av.AudioStream], resampler: av.AudioResampler) -> None:
         try:
             frames = packet.decode()
         except av.FFmpegError:
             return  # one lost packet is a short silence
         for frame in frames:
-            for resampled in self._resampler.resample(frame):
+            for resampled in resampler.resample(frame):
                 self._output.mux(self._target.encode(resampled))
 
 
-def _seconds_of(packet: av.Packet) -> float:
+def _seconds_of(packet: av.Packet[av.AudioStream]) -> float:
+    assert packet.time_base is not None
+    assert packet.dts is not None
     return float(packet.dts * packet.time_base)

@@ -9,12 +9,14 @@ freed slots each time.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 
@@ -24,6 +26,7 @@ from emotemporal.video.decoders import DamagedFile, DecodedFrame, DecodeJob, Dec
 from emotemporal.video.ring import RingShape, map_ring
 
 _SIGN_OF_LIFE_SECONDS = 1.0
+_MAX_STOP_SECONDS = 1
 _MAX_IDLE_BYTES = 400 << 20
 """A process that a file has left larger is not used for another."""
 
@@ -73,6 +76,7 @@ class _Server:
         self._num_free = order.ring_shape.num_slots
         self._seconds: list[float] = []
         self._notes: list[str] = []
+        self._stop = _timed_stop() if order.stop_when_full else None
 
     def serve(self) -> None:
         damage = None
@@ -82,7 +86,7 @@ class _Server:
             self._set_alarm()
             for frame in frames:
                 if frame.pixels is not None:
-                    self._put(frame)
+                    self._put(frame.pixels, frame)
                 elif time.monotonic() - last_sign > _SIGN_OF_LIFE_SECONDS:
                     last_sign = time.monotonic()
                     self._peer.send(("alive",))
@@ -94,10 +98,10 @@ class _Server:
         is_small = _resident_bytes() < _MAX_IDLE_BYTES
         self._peer.send(("end", damage, is_small))
 
-    def _put(self, frame: DecodedFrame) -> None:
+    def _put(self, pixels: np.ndarray, frame: DecodedFrame) -> None:
         if not self._seconds:
             self._await_slot()
-        np.copyto(self._ring[self._slot, len(self._seconds)], frame.pixels)
+        np.copyto(self._ring[self._slot, len(self._seconds)], pixels)
         self._seconds.append(frame.seconds)
         if frame.note:
             self._notes.append(frame.note)
@@ -120,14 +124,38 @@ class _Server:
         while self._peer.poll():
             self._num_free += self._peer.recv()
         while not self._num_free:
-            if self._order.stop_when_full:
-                os.kill(os.getpid(), signal.SIGSTOP)  # the parent's next look wakes it
-            if self._peer.poll(0.0 if self._order.stop_when_full else None):
+            if self._stop is not None:
+                self._stop()  # the parent's next look wakes it
+            if self._peer.poll(None if self._stop is None else 0.0):
                 self._num_free += self._peer.recv()
         self._set_alarm()
 
     def _set_alarm(self, seconds: float | None = None) -> None:
         signal.setitimer(signal.ITIMER_REAL, self._order.suicide_seconds if seconds is None else seconds)
+
+
+@cache
+def _timed_stop() -> Callable[[], None]:
+    """Return what stops this process until it is woken, at most for `_MAX_STOP_SECONDS`.
+
+    When the parent is killed the kernel wakes and ends a stopped orphan, but not in a container whose first
+    process has the same session: there it would stay for ever. Without POSIX timers it still may;
+    other alarms do not reach what is stopped.
+    """
+    libc, timer = ctypes.CDLL(None), ctypes.c_void_p()
+    # struct sigevent: 8 bytes of value, the signal, SIGEV_SIGNAL (0), padding.
+    event = (ctypes.c_int * 16)(0, 0, signal.SIGCONT)
+    has_timer = hasattr(libc, "timer_create") and not libc.timer_create(
+        time.CLOCK_MONOTONIC, event, ctypes.byref(timer)
+    )
+
+    def stop() -> None:
+        if has_timer:
+            # struct itimerspec: seconds and nanoseconds, first of the repetition.
+            libc.timer_settime(timer, 0, (ctypes.c_long * 4)(0, 0, _MAX_STOP_SECONDS, 0), None)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    return stop
 
 
 def _describe(error: Exception) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import struct
+import zlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -40,6 +42,7 @@ class VideoWriter:
         preset: x264's effort. At 1080p `ultrafast` takes 7 ms of processor time a frame, `superfast` 18 for
             less than half the size and 1 dB more.
         colours: what frames given to `write_planes` are; those given to `write` need the default.
+        comment: kept in the file's tag of that name.
 
     Attributes:
         warnings: one line for each thing the user should know; complete when the writer is closed.
@@ -58,6 +61,7 @@ class VideoWriter:
         qp: int = 26,
         preset: str = "ultrafast",
         colours: Colours = BT709,
+        comment: str = "",
     ) -> None:
         self.warnings: list[str] = []
         self._path = Path(path)
@@ -68,8 +72,9 @@ class VideoWriter:
         # both, qp 26 is on average as like its source (SSIM) as crf 23 without, in files a quarter smaller.
         self._options = {"qp": str(qp), "preset": preset, "x264-params": "deblock=0,0"}
         self._colours = colours
+        self._comment = comment
         self._converter = VideoReformatter()
-        self._container: av.container.OutputContainer | None = None
+        self._opened: av.container.OutputContainer | None = None
         self._sound: SoundTrack | None = None
         self._last_pts: int | None = None
 
@@ -93,6 +98,11 @@ class VideoWriter:
             return
         with self._resources:
             self._finish()
+
+    @property
+    def _container(self) -> av.container.OutputContainer:
+        assert self._opened is not None  # it is from `__enter__` on
+        return self._opened
 
     def write(self, frame: np.ndarray, pts_seconds: float) -> None:
         """Append a frame.
@@ -140,7 +150,9 @@ class VideoWriter:
             self._container.mux(self._stream.encode(frame))
 
     def _open(self, partial: Path) -> None:
-        self._container = av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"})
+        self._opened = av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"})
+        if self._comment:
+            self._container.metadata["comment"] = self._comment
         stream = self._container.add_stream("libx264", rate=30, options=self._options)
         width, height = self._size
         stream.width, stream.height = width + width % 2, height + height % 2
@@ -172,16 +184,17 @@ class VideoWriter:
     def _close(self) -> None:
         if self._sound is not None:
             self._sound.close()
-        if self._container is not None:
+        if self._opened is not None:
             with contextlib.suppress(OSError, av.FFmpegError):  # after an error its end cannot be written
-                self._container.close()
+                self._opened.close()
 
 
-def write_picture(path: str | Path, frame: np.ndarray) -> None:
+def write_picture(path: str | Path, frame: np.ndarray, *, comment: str = "") -> None:
     """Write an annotated still, in the format that the suffix names (.png, .jpg and others).
 
     Args:
         frame: uint8 (H, W, 3), RGB.
+        comment: kept in a PNG's text of that name; other formats have no place for it.
 
     Raises:
         OutputError: the suffix is unknown or the file cannot be written.
@@ -196,7 +209,15 @@ def write_picture(path: str | Path, frame: np.ndarray) -> None:
     if not done:
         raise OutputError(f"{path}: no picture format is called {path.suffix!r}; use .png or .jpg")
     with replacing(path) as partial:
-        partial.write_bytes(encoded.tobytes())
+        content = encoded.tobytes()
+        partial.write_bytes(_with_comment(content, comment) if path.suffix.lower() == ".png" else content)
+
+
+def _with_comment(png: bytes, comment: str) -> bytes:
+    """Return a PNG with an iTXt chunk after its header, which ends at byte 33 (W3C PNG, third edition)."""
+    chunk = b"iTXtComment" + bytes(5) + comment.encode()
+    framed = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return png[:33] + framed + png[33:] if comment else png
 
 
 @contextlib.contextmanager

@@ -78,6 +78,7 @@ def test_the_summary_has_a_row_for_every_person_and_every_failure(run, folder, t
         vote = person["clip"]["vote"]
         assert (row["person"], row["label"]) == (str(person["track_id"]), vote["emotion"])
         assert float(row["confidence"]) == pytest.approx(vote["confidence"], abs=1e-6)
+        assert row["aggregations_agree"] == ("yes" if person["aggregations_agree"] else "no")
         assert (row["share_seen"], row["first_seconds"], row["error"]) == ("1.0000", "0.000000", "")
     assert failed["video"] == "in/=c.mp4"
     assert failed["label"] == failed["warnings"] == ""
@@ -148,7 +149,13 @@ def test_what_was_asked_otherwise_is_done_again(run, folder, labelled, tiny_ferp
     (folder / "=c.mp4").unlink()
     (folder / "b.png").unlink()
     assert run("in", "--workers", "1")[0] == 0
-    for flags in (["--smooth", "ema"], ["--overlay"], ["--aggregate", "sum"], ["--labels", "binary"]):
+    for flags in (
+        ["--smooth", "ema"],
+        ["--overlay"],
+        ["--report"],
+        ["--aggregate", "sum"],
+        ["--labels", "binary"],
+    ):
         labelled.clear()
         assert run("in", *flags)[0] == 0
         assert labelled == ["a.png"]
@@ -212,8 +219,9 @@ def test_a_dead_process_is_a_failure_of_its_video(run, folder, tmp_path, monkeyp
     monkeypatch.setattr(batch_run, "run_in_processes", run_in_processes)
     code, _, errors = run("in", "--workers", "2")
     assert code == 1
-    assert "error: in/a.png: a process for it ended with exit code -9" in errors
-    assert "in/a.png,,,,,,,,in/a.png: a process for it" in (tmp_path / "out" / "summary.csv").read_text()
+    assert any(line.startswith("error: in/a.png: the process for it was killed") for line in errors)
+    summary = (tmp_path / "out" / "summary.csv").read_text()
+    assert 'in/a.png,,,,,,,,,"in/a.png: the process for it was killed, ' in summary
     assert (tmp_path / "out" / "b.json").exists()
 
 

@@ -16,6 +16,7 @@ from emotemporal.errors import UsageError
 from emotemporal.models.backbone import normalise_crops
 from emotemporal.models.classifier import FrameEvidence
 from emotemporal.networks import build_classifier
+from emotemporal.weights import load_frame_network
 
 FORMATS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",)}
 
@@ -75,7 +76,7 @@ def test_files_run_as_their_json_says(lively_checkpoint, tmp_path, capsys, forma
     found = frame(crops=crops)
     assert set(found) == set(says["networks"]["frame"]["outputs"])
     with torch.inference_mode():
-        expected = classifier.backbone(normalise_crops(torch.from_numpy(crops)))
+        expected = load_frame_network(checkpoint)(normalise_crops(torch.from_numpy(crops)))
     np.testing.assert_allclose(found["embedding"], expected.embedding, atol=1e-4)
     for name, label_set in says["label_sets"].items():
         logits = expected.logits[name].numpy() / label_set["temperature"]

@@ -1,4 +1,6 @@
-"""`predict-clip --formats --plot`: files, pictures, wrong names."""
+"""`predict-clip --formats --plot --report`: files, pictures, wrong names."""
+
+import os
 
 import cv2
 import pytest
@@ -34,6 +36,26 @@ def test_unknown_formats_are_told_before_anything_starts(short_clip, tmp_path, c
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith(f"error: --formats {name.split(',')[-1]}: unknown, choose from segments, ")
     assert not output.exists()
+
+
+def test_a_report_is_a_page_of_video_overlay_and_warnings(
+    short_clip, portrait_picture, tiny_clip_checkpoint, tmp_path
+):
+    out = tmp_path / "out"
+    arguments = ["--checkpoint", str(tiny_clip_checkpoint), "--output-dir", str(out), "--report", "--overlay"]
+    inputs = [str(short_clip), str(portrait_picture)]
+    assert main([*inputs, *arguments, "--formats", "vtt", "--workers", "1"]) == 0
+    for stem, file, overlay in (("short", short_clip, "mp4"), ("both", portrait_picture, "png")):
+        text = (out / f"{stem}.report.html").read_text()
+        assert f'"url":"./{os.path.relpath(file, out)}"' in text
+        assert f'"url":"./{stem}.overlay.{overlay}"' in text
+        assert ("a picture has no time: vtt not written" in text) == (stem == "both")
+    (out / "short.report.html").unlink()
+    # What is lost is made again, what is there stays.
+    kept = (out / "both.report.html").stat().st_mtime_ns
+    assert main([*inputs, *arguments, "--formats", "vtt", "--workers", "1", "--resume"]) == 0
+    assert (out / "short.report.html").exists()
+    assert (out / "both.report.html").stat().st_mtime_ns == kept
 
 
 def test_plots_beside_their_videos_are_no_inputs(portrait_picture, tmp_path, capsys):

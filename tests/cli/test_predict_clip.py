@@ -50,6 +50,26 @@ def test_json_is_alone_on_stdout(short_clip, tiny_clip_checkpoint, tmp_path, cap
     assert printed == json.loads((tmp_path / "short.json").read_text())
 
 
+def test_below_the_confidence_asked_for_everything_is_uncertain(
+    short_clip, tiny_clip_checkpoint, tmp_path, capsys
+):
+    arguments = [str(short_clip), "--json", "--per-frame", "--output-dir", str(tmp_path)]
+    arguments += ["--checkpoint", str(tiny_clip_checkpoint), "--min-confidence"]
+    assert main([*arguments, "1"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert main([*arguments, "0"]) == 0
+    sure = json.loads(capsys.readouterr().out)
+    assert told["settings"]["min_confidence"] == 1.0
+    for person, other in zip(told["people"], sure["people"], strict=True):
+        for name, result in person["clip"].items():
+            assert result["emotion"] == "uncertain"
+            assert result["best_emotion"] == other["clip"][name]["emotion"]
+            assert result["probs"] == other["clip"][name]["probs"]
+    for wrong in ("1.5", "-0.1"):
+        assert main([*arguments, wrong]) == 2
+        assert f"--min-confidence {wrong}: expected a probability" in capsys.readouterr().err
+
+
 def test_json_of_several_inputs_is_one_document(portrait_picture, tiny_clip_checkpoint, tmp_path, capsys):
     arguments = ["--json", "--output-dir", str(tmp_path / "out"), "--checkpoint", str(tiny_clip_checkpoint)]
     assert main([str(portrait_picture.parent), *arguments]) == 0

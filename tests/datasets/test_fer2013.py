@@ -2,6 +2,8 @@
 
 import gzip
 import lzma
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -196,3 +198,38 @@ def test_the_official_tables(data_folder):
     assert counts == [28709, 3589, 3589]
     # 62.5 % of the original labels agree with FER+'s majority where it names one of the seven.
     assert (ferplus_majority(faces.split("PrivateTest").votes) >= 0).sum() > 3000
+
+
+@pytest.mark.parametrize("line", [b"0", b"0 ", b"0,", b'"\n', b"\n"])
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused(tmp_path, line, monkeypatch):
+    monkeypatch.setattr("emotemporal.datasets.fer2013._MAX_TABLE", 1 << 19)
+    path = tmp_path / "fer2013.csv.xz"
+    compressor = lzma.LZMACompressor(preset=0)
+    with path.open("wb") as stream:
+        stream.write(compressor.compress(b"emotion,pixels,Usage\n"))
+        for _ in range(8):
+            stream.write(compressor.compress(line * ((1 << 17) // len(line))))
+        stream.write(compressor.flush())
+    assert path.stat().st_size < 100_000
+    with pytest.raises(DataError, match="not a readable csv table"):
+        read_fer2013(path)
+
+
+def test_a_row_of_a_billion_pixels_is_not_held_in_memory(tmp_path):
+    path = tmp_path / "fer2013.csv"
+    with path.open("wb") as stream:
+        stream.write(b"emotion,pixels,Usage\n0,")
+        stream.truncate(4 << 30)  # takes no room on the disk
+    with pytest.raises(DataError, match="more than 131072 characters in a line"):
+        read_fer2013(path)
+
+
+def test_a_picture_of_a_huge_size_is_no_face(tmp_path):
+    folder = tmp_path / "Training" / "happy"
+    folder.mkdir(parents=True)
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
+    chunk = b"IHDR" + header
+    length, check = struct.pack(">I", len(header)), struct.pack(">I", zlib.crc32(chunk))
+    (folder / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + length + chunk + check)
+    with pytest.raises(DataError, match=r"bomb\.png: not a readable picture"):
+        read_fer2013(tmp_path)

@@ -1,10 +1,12 @@
 """Shards are whole whatever happens to the processes that write them."""
 
+import json
 import os
 import pickle
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -278,3 +280,39 @@ def test_several_processes_at_once(run, tmp_path):
     assert len(lines) >= 8
     # Everybody wrote what was everybody's, at most.
     assert 70 <= sum(lines.values()) <= 100
+
+
+LIES = {
+    "longer than the file": [0, "|u1", [10**12], 0],
+    "an overflow": [0, "<f8", [2**40, 2**40], 0],
+    "a negative place": [-8, "|u1", [4], 0],
+    "two negative sides": [0, "|u1", [-2, -2], 0],
+    "a long type": [0, "|S1000000000000", [0], 0],
+    "objects": [0, "|O", [1], 0],
+    "no numbers": [0, "|u1", ["4"], 0],
+    "no type": [0, "import os", [4], 0],
+    "too few cells": [0],
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_a_journal_that_lies_gives_nothing(tmp_path, lie):
+    folder = ShardFolder(tmp_path)
+    folder.append("clip", {}, {"crops": np.arange(8, dtype=np.uint8)})
+    text = json.dumps({"clip_id": "lie", "facts": {}, "arrays": {"crops": lie}}).encode()
+    with (tmp_path / "0000.journal").open("ab") as stream:
+        stream.write(b"%08x %s\n" % (zlib.crc32(text), text))
+    again = ShardFolder(tmp_path)
+    record = again.find("lie")
+    if record is not None:
+        with pytest.raises(ValueError, match=r"0000\.bin: 8 bytes, expected at least"):
+            again.array(record, "crops", verify=False)
+    assert again.array(again.find("clip"), "crops", verify=True).tolist() == list(range(8))
+
+
+@pytest.mark.parametrize(
+    "text", [b"[1]", b"{}", b"7", b'{"clip_id": "a", "facts": {}, "arrays": 3}', b"[" * 100_000]
+)
+def test_a_whole_line_of_another_program_gives_nothing(tmp_path, text):
+    (tmp_path / "0000.journal").write_bytes(b"%08x %s\n" % (zlib.crc32(text), text))
+    assert ShardFolder(tmp_path).find("a") is None

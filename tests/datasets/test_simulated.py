@@ -12,6 +12,7 @@ from emotemporal.labels import FER7
 from emotemporal.models.backbone import build_backbone
 from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.models.specs import BackboneSpec
+from emotemporal.models.torch_runners import TorchFrame
 
 
 def disc(label: int, num: int = 1) -> np.ndarray:
@@ -34,7 +35,7 @@ def classifier() -> EmotionClassifier:
     torch.manual_seed(0)
     network = build_backbone(BackboneSpec(widths=(8, 16), depths=(1, 1), dropout=0.0))
     # Unlike the network's own, so that a label taken for a position of another order shows.
-    return EmotionClassifier(network, labels=FER7[::-1], temperature=1.0)
+    return EmotionClassifier(TorchFrame(network), labels=FER7[::-1], temperature=1.0)
 
 
 def centre_of_light(frames: np.ndarray) -> np.ndarray:
@@ -100,7 +101,7 @@ def test_every_emotion_has_its_share_and_its_label(classifier):
 def test_only_emotions_that_the_network_knows_are_drawn():
     torch.manual_seed(0)
     spec = BackboneSpec(widths=(8, 16), depths=(1, 1), dropout=0.0, label_sets={"binary": ("happy", "sad")})
-    binary = EmotionClassifier(build_backbone(spec), labels=("happy", "sad"), temperature=1.0)
+    binary = EmotionClassifier(TorchFrame(build_backbone(spec)), labels=("happy", "sad"), temperature=1.0)
     found = simulate_clips(faces([2] * 7), binary, num_clips=4)
     assert sorted(clip.label for clip in found) == [0, 0, 1, 1]
 

@@ -101,3 +101,12 @@ def test_no_protocol_tears_a_source_apart(protocol):
 def test_a_person_in_both_of_the_data_sets_splits():
     with pytest.raises(DataError, match="subjects on both sides of the split: ann"):
         train_validation_fold(["train", "val"], subjects=["ann", "ann"])
+
+
+def test_no_name_of_a_person_leads_out_of_the_folder_of_folds(tmp_path):
+    people = ["../../x", "/etc/passwd", "..", ".", "a/b", "a%2Fb", "a\\b", "nul\0", "Zoë 1"]
+    names = [fold.name for fold in subject_folds(people)]
+    assert len(set(names)) == len(people)
+    assert "Zoë 1" in names
+    for name in names:
+        assert (tmp_path / name).resolve().parent == tmp_path.resolve()

@@ -13,9 +13,10 @@ from emotemporal.checkpoint import CheckpointHeader, load_checkpoint, save_check
 from emotemporal.errors import TrainingError
 from emotemporal.labels import FER7, FERPLUS8
 from emotemporal.models.backbone import build_backbone
-from emotemporal.models.classifier import run_backbone
 from emotemporal.models.specs import BACKBONE_NAMES, BackboneSpec
+from emotemporal.models.torch_runners import run_backbone
 from emotemporal.networks import build_classifier
+from emotemporal.weights import load_frame_network
 
 # Length of the embedding, and parameters that torchvision says the network has without its classifier.
 SIZES = {
@@ -71,7 +72,7 @@ def test_a_checkpoint_gives_the_same_answers(network, tmp_path):
     loaded = load_checkpoint(path)
     assert loaded.header.backbone == network.spec
     crops = np.random.default_rng(0).integers(0, 256, (1, 48, 48, 3), dtype=np.uint8)
-    again = run_backbone(build_classifier(loaded).backbone, crops)
+    again = run_backbone(load_frame_network(loaded), crops)
     for name, value in run_backbone(network, crops).items():
         np.testing.assert_array_equal(again[name], value)
 

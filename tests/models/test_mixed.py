@@ -6,9 +6,9 @@ import torch
 
 from emotemporal.errors import UsageError
 from emotemporal.models.backbone import build_backbone
-from emotemporal.models.classifier import run_backbone
 from emotemporal.models.mixed import MIRRORED, landmark_vector, mirror_landmarks
 from emotemporal.models.specs import BackboneSpec
+from emotemporal.models.torch_runners import run_backbone
 from emotemporal.structures import CropGeometry
 
 NUM_POINTS = (5, 68)

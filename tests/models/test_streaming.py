@@ -9,6 +9,7 @@ from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
 from emotemporal.models.specs import BackboneSpec, HeadSpec
 from emotemporal.models.streaming import HeadStream, PersonStream
 from emotemporal.models.temporal import TemporalHead
+from emotemporal.models.torch_runners import TorchFrame, TorchHead
 
 EMBEDDING, CLASSES = 12, 7
 TINY = BackboneSpec(widths=(8, EMBEDDING), depths=(1, 1))
@@ -26,11 +27,10 @@ def make_head(*, num_layers: int = 1, kind: str = "gru") -> TemporalHead:
 
 def make_classifier(head: TemporalHead) -> EmotionClassifier:
     return EmotionClassifier(
-        build_backbone(TINY),
+        TorchFrame(build_backbone(TINY)),
         labels=TINY.label_sets["fer7"],
         temperature=1.0,
-        head=head,
-        head_temperature=1.7,
+        head=TorchHead(head, temperature=1.7),
     )
 
 
@@ -78,7 +78,7 @@ def test_every_frame_equals_the_batch_of_the_frames_so_far(num_layers, fps):
 def test_a_person_gets_what_the_classifier_says_of_the_whole():
     classifier = make_classifier(make_head())
     evidence, pts = make_evidence(60), jittered(60, 25.0)
-    person = PersonStream(classifier)
+    person = PersonStream(classifier.head)
     for i in range(60):
         frame, clip = person.step(evidence.embeddings[i], evidence.log_probs[i], float(pts[i]))
     frames, whole = classifier.classify_sequence(evidence, pts)
@@ -89,7 +89,7 @@ def test_a_person_gets_what_the_classifier_says_of_the_whole():
 def test_what_is_long_past_is_forgotten():
     classifier = make_classifier(make_head())
     evidence, pts = make_evidence(200), np.arange(200) / 20
-    person = PersonStream(classifier, window_seconds=2.0)
+    person = PersonStream(classifier.head, window_seconds=2.0)
     out = [person.step(e, p, t) for e, p, t in zip(*evidence, pts.tolist(), strict=True)]
     # States begin at 0, 1, 2, ... seconds (and a frame); each is in use until two seconds are over.
     for at, start in ((40, 0), (41, 20), (59, 20)):
@@ -104,7 +104,7 @@ def test_what_is_long_past_is_forgotten():
 def test_a_long_absence_begins_anew():
     classifier = make_classifier(make_head())
     evidence = make_evidence(12)
-    person = PersonStream(classifier)
+    person = PersonStream(classifier.head)
     for i in range(11):
         person.step(evidence.embeddings[i], evidence.log_probs[i], i / 25)
     frame, clip = person.step(evidence.embeddings[11], evidence.log_probs[11], 500.0)

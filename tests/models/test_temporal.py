@@ -10,6 +10,7 @@ from emotemporal.models.backbone import build_backbone, normalise_crops
 from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
 from emotemporal.models.specs import BackboneSpec, HeadSpec
 from emotemporal.models.temporal import TemporalHead, _motion, redistribute
+from emotemporal.models.torch_runners import TorchFrame, TorchHead
 
 KINDS = ("gru", "bigru", "transformer")
 EMBEDDING, CLASSES = 12, 7
@@ -112,10 +113,10 @@ def test_an_untrained_head_of_geometry_believes_in_all_it_will_learn_alike():
 )
 def test_a_missing_stream_is_told(streams, given, message):
     classifier = EmotionClassifier(
-        build_backbone(TINY),
+        TorchFrame(build_backbone(TINY)),
         labels=TINY.label_sets["fer7"],
         temperature=1.0,
-        head=make_head("gru", streams=streams),
+        head=TorchHead(make_head("gru", streams=streams)),
     )
     pts = np.arange(5) / 25
     uniform = np.full((5, CLASSES), -np.log(CLASSES), np.float32)
@@ -129,10 +130,10 @@ def test_a_missing_stream_is_told(streams, given, message):
 
 def test_a_head_of_geometry_needs_no_frame_network_and_bears_gaps():
     classifier = EmotionClassifier(
-        build_backbone(TINY),
+        TorchFrame(build_backbone(TINY)),
         labels=TINY.label_sets["fer7"],
         temperature=1.0,
-        head=make_head("bigru", streams="geometry"),
+        head=TorchHead(make_head("bigru", streams="geometry")),
     )
     pts = np.arange(0, 20, 0.1)
     points = np.random.default_rng(0).normal(TEMPLATE, 0.01, (len(pts), 68, 2))
@@ -238,7 +239,10 @@ def test_a_flat_crop_is_no_nan():
 def test_classifier_gives_calibrated_log_probabilities(num):
     torch.manual_seed(0)
     classifier = EmotionClassifier(
-        build_backbone(TINY), labels=TINY.label_sets["fer7"], temperature=2.0, head=make_head("gru")
+        TorchFrame(build_backbone(TINY)),
+        labels=TINY.label_sets["fer7"],
+        temperature=2.0,
+        head=TorchHead(make_head("gru")),
     )
     crops = np.random.default_rng(0).integers(0, 256, (num, 48, 48, 3), dtype=np.uint8)
     evidence = classifier.classify_crops(crops)
@@ -249,7 +253,10 @@ def test_classifier_gives_calibrated_log_probabilities(num):
 @pytest.mark.parametrize("seconds", [0.0, 3.0, 100.0])
 def test_long_sequences_go_through_windows(seconds):
     classifier = EmotionClassifier(
-        build_backbone(TINY), labels=TINY.label_sets["fer7"], temperature=1.0, head=make_head("bigru")
+        TorchFrame(build_backbone(TINY)),
+        labels=TINY.label_sets["fer7"],
+        temperature=1.0,
+        head=TorchHead(make_head("bigru")),
     )
     pts = np.arange(0, seconds + 1e-9, 0.04)
     rng = np.random.default_rng(0)
@@ -263,10 +270,10 @@ def test_long_sequences_go_through_windows(seconds):
 
 def test_windows_of_an_untrained_head_blend_to_the_evidence():
     classifier = EmotionClassifier(
-        build_backbone(TINY),
+        TorchFrame(build_backbone(TINY)),
         labels=TINY.label_sets["fer7"],
         temperature=1.0,
-        head=make_head("bigru", learned=False),
+        head=TorchHead(make_head("bigru", learned=False)),
     )
     # A gap longer than a window lies in the middle.
     pts = np.concatenate([np.arange(0, 12, 0.1), np.arange(40, 52, 0.1)])

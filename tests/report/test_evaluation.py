@@ -32,6 +32,12 @@ def document():
         "labels": LABELS,
         "sum": measures(0.75),
         "vote": measures(0.625, ece=None),
+        "coverage": {
+            "sum": [
+                {"min_confidence": 0.5, "coverage": 0.25, "num_kept": 2, "accuracy": 0.5},
+                {"min_confidence": 0.9, "coverage": 0.0, "num_kept": 0, "accuracy": None},
+            ]
+        },
     }
 
 
@@ -57,6 +63,8 @@ def test_every_figure_in_words(document, beliefs):
         "- The interval is a bootstrap over the 2 people.",
         "- `sum` is on average too sure by 30.0 points; calibration error 0.125.",
         "| happy (4) | 75.0 % | 62.5 % |",
+        "| 0.5 | 25.0 % kept, 50.0 % right |",
+        "| 0.9 | 0.0 % kept, – right |",
         "| sad (3) | – | – |",
         r"| b\|b | 100.0 % | 100.0 % |",
         "| **mean of people** | 75.0 % | 75.0 % |",

@@ -153,7 +153,7 @@ def test_both_ways_give_the_same_video(tmp_path, analysis_of, monkeypatch) -> No
     def refuse(*_):
         raise NotPlain
 
-    monkeypatch.setattr("emotemporal.pipeline.plain_frames", refuse)
+    monkeypatch.setattr("emotemporal.report.overlay_video.plain_frames", refuse)
     write_overlay(analysis, tmp_path / "rgb.mp4")
     (planes, times, tags), (rgb, rgb_times, rgb_tags) = (
         decode(tmp_path / name) for name in ("planes.mp4", "rgb.mp4")

@@ -11,6 +11,7 @@ from emotemporal.report.palette import (
     INK,
     OTHER_COLOUR,
     PAPER,
+    UNCERTAIN_COLOUR,
     emotion_colour,
     emotion_hex,
 )
@@ -57,12 +58,13 @@ def test_every_emotion_has_its_colour_and_others_the_fallback() -> None:
     assert set(FER7) | set(FERPLUS8) == set(EMOTION_COLOURS)
     assert emotion_colour("boredom") == OTHER_COLOUR
     assert emotion_hex("sad") == "#0072b2"
+    assert emotion_colour("uncertain") == UNCERTAIN_COLOUR
 
 
 @pytest.mark.parametrize("vision", VISION)
 def test_colours_stay_apart(vision: str) -> None:
     color = pytest.importorskip("skimage.color")
-    colours = [*EMOTION_COLOURS.values(), OTHER_COLOUR]
+    colours = [*EMOTION_COLOURS.values(), OTHER_COLOUR, UNCERTAIN_COLOUR]
     linear = np.clip([VISION[vision] @ to_linear(c) for c in colours], 0, 1)
     shown = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     lab = color.rgb2lab(shown[None])[0]
@@ -70,5 +72,5 @@ def test_colours_stay_apart(vision: str) -> None:
 
 
 def test_colours_and_text_show_on_the_backing() -> None:
-    assert min(contrast(c, INK) for c in EMOTION_COLOURS.values()) > 3
+    assert min(contrast(c, INK) for c in (*EMOTION_COLOURS.values(), UNCERTAIN_COLOUR)) > 3.4
     assert contrast(PAPER, INK) > 15

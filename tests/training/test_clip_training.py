@@ -200,3 +200,19 @@ def test_a_clip_checkpoint_is_no_frame_checkpoint(toy_store, frame_checkpoint, t
     )
     with pytest.raises(CheckpointError, match="expected a frame one"):
         train_clip(make_config(toy_store, path, tmp_path / "b"))
+
+
+def test_the_same_seed_gives_the_same_weights_in_any_number_of_threads(toy_store, frame_checkpoint, tmp_path):
+    weights = []
+    before = torch.get_num_threads()
+    try:
+        for number, seed in ((1, 0), (2, 0), (1, 1)):
+            torch.set_num_threads(number)
+            config = make_config(toy_store, frame_checkpoint, tmp_path / f"{number}-{seed}", epochs=3)
+            config = replace(config, run=replace(config.run, seed=seed))
+            weights.append(load_file(train_clip(config, on_line=lambda line: None)))
+    finally:
+        torch.set_num_threads(before)
+    first, same, other = weights
+    assert all(torch.equal(same[name], value) for name, value in first.items())
+    assert not all(torch.equal(other[name], value) for name, value in first.items())

@@ -16,15 +16,15 @@ from emotemporal.datasets.fer2013 import ferplus_majority, read_fer2013
 from emotemporal.errors import DataError, TrainingError, UsageError
 from emotemporal.labelling.calibration import fit_temperature
 from emotemporal.labels import FER7, FERPLUS8, LABEL_SETS
-from emotemporal.models.classifier import run_backbone
 from emotemporal.models.specs import BackboneSpec
-from emotemporal.networks import build_classifier
+from emotemporal.models.torch_runners import run_backbone
 from emotemporal.report.palette import emotion_colour
 from emotemporal.training.config import AugmentationConfig, FrameConfig, OptimConfig, RunConfig
 from emotemporal.training.distillation import teacher_probs
 from emotemporal.training.evaluation import evaluate_frames
 from emotemporal.training.frame import train_frame
 from emotemporal.training.metrics import calibration_error
+from emotemporal.weights import load_frame_network
 
 TINY = BackboneSpec(widths=(8, 16), depths=(1, 1), dropout=0.1)
 
@@ -60,7 +60,7 @@ def test_the_second_classifier_is_calibrated_to_the_majority(toy_fer2013, toy_fe
     majority = ferplus_majority(faces.votes)
     clear = majority >= 0
     assert 0 < clear.sum() < len(faces)
-    logits = run_backbone(build_classifier(checkpoint).backbone, faces.images[clear])["ferplus8"]
+    logits = run_backbone(load_frame_network(checkpoint), faces.images[clear])["ferplus8"]
     expected = fit_temperature(logits, majority[clear])
     # The weights were stored in half precision since.
     assert checkpoint.header.temperatures == {"ferplus8": pytest.approx(expected, rel=0.05)}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from emotemporal.training.evaluation import ClipPrediction, coverage_report
 from emotemporal.training.metrics import accuracy_interval, calibration_error, classification_metrics
 
 NAMES = ("a", "b", "c")
@@ -41,3 +42,22 @@ def test_interval_holds_the_accuracy_and_widens_with_fewer_people():
     few = accuracy_interval(np.arange(200) < 150, [str(i // 50) for i in range(200)])
     assert few[1] - few[0] > many[1] - many[0]
     assert accuracy_interval(correct, ["ann"] * 200) is None
+
+
+def test_coverage_by_hand():
+    def clip(label: int, confidence: float | None) -> ClipPrediction:
+        if confidence is None:
+            return ClipPrediction("", "a", label, {}, {})
+        probs = np.array([confidence, 1 - confidence], np.float32)
+        return ClipPrediction("", "a", label, {"sum": 0, "vote": 0}, {"sum": probs, "vote": probs})
+
+    # Without a face a clip keeps no label at any confidence.
+    found = [clip(0, 0.95), clip(0, 0.75), clip(1, 0.65), clip(0, None)]
+    report = coverage_report(found, ("sum", "vote"))
+    assert list(report) == ["sum"]
+    rows = {row["min_confidence"]: row for row in report["sum"]}
+    assert rows[0.0] == {"min_confidence": 0.0, "coverage": 0.75, "num_kept": 3, "accuracy": 2 / 3}
+    assert rows[0.7] == {"min_confidence": 0.7, "coverage": 0.5, "num_kept": 2, "accuracy": 1.0}
+    assert rows[0.9]["num_kept"] == 1
+    nobody = coverage_report([clip(0, None)], ("sum",))["sum"]
+    assert [(row["coverage"], row["accuracy"]) for row in nobody] == [(0.0, None)] * len(nobody)

@@ -89,9 +89,10 @@ def test_a_mixed_network_learns_from_landmarks(toy_fer2013, tmp_path, monkeypatc
 
     monkeypatch.setattr(frame, "face_landmarks", shaped_by_label)
     monkeypatch.setattr("emotemporal.training.evaluation.face_landmarks", shaped_by_label)
-    for name in ("frame", "classifier"):
-        target = f"emotemporal.{'training' if name == 'frame' else 'models'}.{name}.normalise_crops"
-        monkeypatch.setattr(target, lambda crops: torch.zeros(len(crops), 1, 48, 48))
+    for name in ("training.frame", "models.torch_runners"):
+        monkeypatch.setattr(
+            f"emotemporal.{name}.normalise_crops", lambda crops: torch.zeros(len(crops), 1, 48, 48)
+        )
     config = make_config(toy_fer2013, tmp_path, landmark_cache=tmp_path / "cache")
     augmentation = replace(GEOMETRY_ONLY, mixup_alpha=0.0, shear=0.0)
     optim = replace(config.optim, epochs=12, lr=0.05, optimizer="adamw")

@@ -22,6 +22,7 @@ from emotemporal.training.config import ClipConfig, OptimConfig, RunConfig, Sequ
 from emotemporal.training.engine import make_fabric
 from emotemporal.training.evaluation import predict_clips
 from emotemporal.training.heads import train_head
+from emotemporal.weights import load_head
 
 NUM_FRAMES = 30
 SECONDS = np.arange(NUM_FRAMES) / 25
@@ -137,7 +138,7 @@ def test_the_checkpoint_tells_its_streams(landmark_store, frame_checkpoint, tmp_
     checkpoint = load_checkpoint(path)
     assert checkpoint.header.head.streams == streams
     assert ("dlib" in checkpoint.header.licence) == (streams != "appearance")
-    head = build_classifier(checkpoint).head
+    head = load_head(checkpoint)
     assert hasattr(head, "embed") == (streams != "geometry")
     assert hasattr(head, "embed_geometry") == (streams != "appearance")
 

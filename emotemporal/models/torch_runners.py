@@ -1,0 +1,120 @@
+"""Networks as PyTorch runs them for predictions."""
+
+import contextlib
+
+import numpy as np
+import torch
+
+from emotemporal.errors import UsageError
+from emotemporal.models.backbone import normalise_crops
+from emotemporal.models.mixed import landmark_vector
+from emotemporal.models.network import FrameNetwork, FrameOutput
+from emotemporal.models.specs import BackboneSpec, HeadSpec
+from emotemporal.models.temporal import TemporalHead, temper
+from emotemporal.structures import ClipBatch, PaddedClips
+
+
+class TorchFrame:
+    """A frame network run by PyTorch, in bf16 where the device computes in that.
+
+    Args:
+        network: as built by `build_backbone`; it is moved to the device.
+        device: where it runs.
+    """
+
+    def __init__(self, network: FrameNetwork, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
+
+    @property
+    def spec(self) -> BackboneSpec:
+        return self.network.spec
+
+    def run(self, crops: np.ndarray, landmarks: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Do what `FrameRunner.run` says."""
+        return run_backbone(self.network, crops, device=self.device, landmarks=landmarks)
+
+
+class TorchHead:
+    """A temporal head run by PyTorch.
+
+    Args:
+        network: the head; it is moved to the device.
+        temperature: flattens what the head made of the evidence, among the emotions it was trained on and as
+            far as it was trusted.
+        device: where it runs.
+    """
+
+    def __init__(
+        self, network: TemporalHead, *, temperature: float = 1.0, device: torch.device | str = "cpu"
+    ) -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+        self.temperature = temperature
+
+    @property
+    def spec(self) -> HeadSpec:
+        return self.network.spec
+
+    @torch.inference_mode()
+    def run(self, clips: PaddedClips) -> tuple[np.ndarray, np.ndarray]:
+        """Do what `HeadRunner.run` says."""
+        batch = ClipBatch.of(clips).to(self.device)
+        out = self.network(batch.embeddings, batch.evidence, batch.seconds, batch.mask, batch.geometry)
+        # What the head adds is overconfident with new people; evidence that it left alone is calibrated.
+        excess, trained = self.temperature - 1, self.network.trained
+        frames = temper(out.frame_logits, trained, 1 + excess * out.frame_trust)
+        of_clips = temper(out.clip_logits, trained, 1 + excess * out.clip_trust)
+        return frames.exp().cpu().numpy(), of_clips.exp().cpu().numpy()
+
+
+def best_autocast(device: torch.device) -> contextlib.AbstractContextManager:
+    """Return bf16 autocast where the device computes in bf16 natively, else float32."""
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported()
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.autocast(device.type, torch.bfloat16) if native else contextlib.nullcontext()
+
+
+@torch.inference_mode()
+def run_backbone(
+    network: FrameNetwork,
+    crops: np.ndarray,
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
+    landmarks: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Run a frame network over crops of any number.
+
+    Args:
+        network: as built by `build_backbone`; put into evaluation mode.
+        crops: uint8 (N, S, S, 3) RGB or (N, S, S) gray, N at least 1.
+        landmarks: (N, P, 2) in any pixels, for a network with a landmark branch; not finite where none.
+    Raises:
+        UsageError: the network needs landmarks that are not there.
+    Returns: `embedding` float32 (N, D), and for each label set its logits float32 (N, C).
+    """
+    device = torch.device(device)
+    num_points = network.spec.landmarks
+    if num_points and (landmarks is None or landmarks.shape[1] != num_points):
+        raise UsageError(
+            f"this frame network needs {num_points} landmarks of each face, found "
+            f"{0 if landmarks is None else landmarks.shape[1]}; use a network with backbone.landmarks 0 here"
+        )
+    network.eval()
+    parts: list[FrameOutput] = []
+    for start in range(0, len(crops), batch_size):
+        batch = torch.from_numpy(crops[start : start + batch_size]).to(device)
+        # In float32 as in training: only the network itself runs in less.
+        inputs = normalise_crops(batch).contiguous(memory_format=torch.channels_last)
+        vector = None
+        if num_points and landmarks is not None:
+            vector = landmark_vector(torch.from_numpy(landmarks[start : start + batch_size])).to(device)
+        with best_autocast(device):
+            parts.append(network(inputs, vector))
+    found = {"embedding": torch.cat([part.embedding for part in parts])}
+    for name in parts[0].logits:
+        found[name] = torch.cat([part.logits[name] for part in parts])
+    return {name: value.float().cpu().numpy() for name, value in found.items()}

@@ -1,0 +1,86 @@
+"""A whole video with everyone marked on every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from emotemporal.report.canvas import RgbCanvas, YuvCanvas
+from emotemporal.report.overlay import OverlayRenderer
+from emotemporal.structures import VideoAnalysis
+from emotemporal.video.planes import NotPlain, plain_frames
+from emotemporal.video.reader import VideoReader
+from emotemporal.video.writer import VideoWriter, write_picture
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with the stage's name, the frames done, and their number where it is known."""
+
+
+def _silent(stage: str, done: int, total: int | None) -> None:
+    """Report progress to nobody."""
+
+
+def write_overlay(analysis: VideoAnalysis, path: str | Path, *, on_progress: Progress = _silent) -> list[str]:
+    """Write the video, or picture, with boxes and labels drawn on every frame.
+
+    Args:
+        analysis: of the video, which is read again.
+        path: the .mp4 (or picture) to write.
+    Returns: warnings, one line each.
+    Raises:
+        OutputError: it cannot be written.
+        VideoError: the video can no longer be read.
+    """
+    info = analysis.info
+    if not info.is_still:
+        try:
+            return _write_on_planes(analysis, path, on_progress)
+        except NotPlain:
+            pass  # nothing of the file is left: it is written again, by way of RGB
+    renderer = OverlayRenderer(analysis)
+    with VideoReader(info.path) as reader:
+        if info.is_still:
+            batch = next(iter(reader))
+            write_picture(path, renderer.draw(batch.data[0], 0), comment=analysis.provenance_line())
+            return []
+        done = 0
+        with VideoWriter(path, **_frame_of(analysis)) as writer:
+            for batch in reader:
+                for frame, index, seconds in zip(
+                    batch.data, batch.frame_index, batch.pts_seconds, strict=True
+                ):
+                    renderer.draw_on(partial(RgbCanvas, frame), int(index))  # the batch is ours alone
+                    writer.write(frame, float(seconds))
+                done += len(batch)
+                on_progress("overlay", done, len(analysis.frame_index))
+        return list(writer.warnings)
+
+
+def _frame_of(analysis: VideoAnalysis) -> dict[str, Any]:
+    """Return what an overlay has of its video, and the note on what made it."""
+    info = analysis.info
+    size = {"width": info.width, "height": info.height}
+    return {**size, "source": info.path, "comment": analysis.provenance_line()}
+
+
+def _write_on_planes(analysis: VideoAnalysis, path: str | Path, on_progress: Progress) -> list[str]:
+    """Do `write_overlay` on the frames as they are stored.
+
+    Raises:
+        NotPlain: they cannot be used so; nothing is written.
+    """
+    info = analysis.info
+    renderer = OverlayRenderer(analysis)
+    frames = plain_frames(info, analysis.pts_seconds)
+    first, colours = next(frames)
+    total = len(analysis.frame_index)
+    with VideoWriter(path, **_frame_of(analysis), colours=colours) as writer:
+        everything = chain([(first, colours)], frames)
+        for index, ((frame, _), seconds) in enumerate(zip(everything, analysis.pts_seconds, strict=True)):
+            renderer.draw_on(partial(YuvCanvas, frame, colours), index)
+            writer.write_planes(frame, float(seconds))
+            on_progress("overlay", index + 1, total)
+    return list(writer.warnings)
