@@ -30,8 +30,9 @@ from emotemporal.video.reader import VideoReader
 _SIZE = {"width": 640, "height": 360, "num_frames": 100}
 _CROWD = {"width": 640, "height": 480, "num_frames": 50}
 _CLIPS = ("portrait_*.mp4", "expression_*.mp4")
-_UNSEEN = ("upside_down", "half_outside")
-"""What no detector of upright whole faces is made for: told, but not counted in the headline."""
+_APART = ("upside_down", "half_outside", "hundred")
+"""Told, but not counted in the headline: what no detector of upright whole faces is made for, and the crowd,
+whose faces are four times as many as all others."""
 
 
 def measure(detector: MtcnnDetector, portraits: Sequence[Portrait], seeds: Sequence[int]) -> dict[str, Score]:
@@ -56,12 +57,12 @@ def clip_portraits(folder: Path) -> list[Portrait]:
 
 
 def _pool(scores: dict[str, Score]) -> Score:
-    return reduce(add, (score for name, score in scores.items() if name not in _UNSEEN))
+    return reduce(add, (score for name, score in scores.items() if name not in _APART))
 
 
 def _tell(title: str, scores: dict[str, Score]) -> dict[str, Any]:
     rows = {name: score.measures() for name, score in scores.items()}
-    rows["all but these"] = _pool(scores).measures()
+    rows["all others"] = _pool(scores).measures()
     columns = ("frames", "faces", "found", "IoU", "interpolated", "stray", "switches", "splits", "late")
     table = Table("scenario", *columns, title=title, box=None)
     for name, row in rows.items():
@@ -81,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=8, help="of each kind")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    detector, portraits = MtcnnDetector(), still_portraits()
+    detector, portraits = MtcnnDetector(backend="openvino"), still_portraits()
     started = time.monotonic()
     sets = {
         "chosen by": measure(detector, portraits, range(0, 2 * options.seeds, 2)),
@@ -94,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = {title: _tell(title, scores) for title, scores in sets.items()}
     print(f"{time.monotonic() - started:.0f} s")
     told = _pool(sets["told"])
-    details = {"left_out_of_the_headline": _UNSEEN, "seeds_of_each_kind": options.seeds, "scenarios": rows}
+    details = {"left_out_of_the_headline": _APART, "seeds_of_each_kind": options.seeds, "scenarios": rows}
     recall = len(told.overlaps) / told.num_faces
     write_result("staged_recall", recall, unit="share of the faces that are there", details=details)
     errors = told.switches + told.splits

@@ -80,11 +80,11 @@ class FaceFollower:
         self._max_unconfirmed = max_unconfirmed
         self._shots = shots or ShotCutDetector()
         self._active: list[Trail] = []
-        """Faces in sight, or given up or lost for less than `max_gap_seconds`."""
+        """Faces in sight or lost for less than `max_gap_seconds`."""
 
     def _follow(self, frame: Frame) -> None:
         """Look on this frame for every active face, from where it was last."""
-        trails = [trail for trail in self._active if not trail.is_given_up]
+        trails = self._active
         if not trails:
             return
         starts = np.stack([self._start_box(trail, frame) for trail in trails])
@@ -184,7 +184,6 @@ class FaceFollower:
         for trail, returned in continued:
             trail.sightings.extend(returned.sightings)
             trail.num_unconfirmed = 0
-            trail.is_given_up = False
             trail.remember_look(returned.look)
         known = {id(returned) for _, returned in continued}
         fresh = [t for t in new if id(t) not in known and t.last.score >= self._min_score]
@@ -212,18 +211,14 @@ class FaceFollower:
         )
         return [(lost[i], new[j]) for i, j in pairs]
 
-    def _give_up(self, frame: Frame) -> None:
-        """After a key frame, stop to look for faces that may be none, and forget those that stayed away."""
-        for trail in self._active:
-            # A profile may turn back to the camera in time: it is kept for `_join`.
-            trail.is_given_up |= trail.num_unconfirmed > self._max_unconfirmed
-        self._let_go(
-            [t for t in self._active if frame.pts_seconds - t.last.pts_seconds > self._max_gap_seconds]
-        )
-
-    def _is_missed(self, trail: Trail) -> bool:
-        """True if the full detector is to look for this face as soon as it is out of sight."""
-        return not (trail.is_searched or trail.is_given_up)
+    def _gone(self, frame: Frame) -> list[Trail]:
+        """Return the faces that are to be followed no more after a key frame."""
+        return [
+            trail
+            for trail in self._active
+            if trail.num_unconfirmed > self._max_unconfirmed
+            or frame.pts_seconds - trail.last.pts_seconds > self._max_gap_seconds
+        ]
 
 
 def sighting_of(frame: Frame, found: Detections, row: int, status: TrackStatus) -> Sighting:

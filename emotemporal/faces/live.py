@@ -98,7 +98,7 @@ class LiveTracker(FaceFollower):
             self._last_key_seconds = pts_seconds
             found = self._detector.detect_faces(image)
             self._join(frame, self._begin(frame, found[self._confirm(frame, found)], shot=0))
-            self._give_up(frame)
+            self._let_go(self._gone(frame))
         return self._tell(frame)
 
     def _is_key(self, frame: _Picture) -> bool:
@@ -106,7 +106,7 @@ class LiveTracker(FaceFollower):
         since = frame.pts_seconds - self._last_key_seconds + 1e-3
         if since >= self._key_seconds:
             return True
-        lost = any(t.last.frame_index < frame.frame_index and self._is_missed(t) for t in self._active)
+        lost = any(t.last.frame_index < frame.frame_index and not t.is_searched for t in self._active)
         return lost and since >= self._search_seconds
 
     def _tell(self, frame: _Picture) -> FacesNow:

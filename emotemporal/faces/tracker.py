@@ -138,7 +138,7 @@ class FaceTracker(FaceFollower):
         """True soon after a face is lost, unless the detector has only just run."""
         if len(self._waiting) < self._search_interval:
             return False
-        lost = (t for t in self._active if self._is_missed(t))
+        lost = (t for t in self._active if not t.is_searched)
         return any(frame.frame_index - t.last.frame_index >= _LOST_FRAMES for t in lost)
 
     def _settle(self, frame: _Frame) -> Iterator[FaceRows]:
@@ -149,7 +149,7 @@ class FaceTracker(FaceFollower):
             self._trails.append(trail)
             trail.track_id = len(self._trails)
         yield from self._emit()
-        self._give_up(frame)
+        self._let_go(self._gone(frame))
 
     def _trace_back(self, frame: _Frame, found: Detections) -> list[Trail]:
         """Follow new faces from the key frame back into the waiting frames."""

@@ -57,8 +57,6 @@ class Trail:
         """Key frames in a row on which only the refinement, not the full detector, saw the face."""
         self.is_searched = False
         """True once the full detector has looked for the face since it was lost."""
-        self.is_given_up = False
-        """True once it is no longer refined, for want of confirmation; a detection may still continue it."""
         self._look: np.ndarray | None = None
 
     @property

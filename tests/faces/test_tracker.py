@@ -263,15 +263,6 @@ def test_bad_settings_are_refused(stub, settings):
         FaceTracker(stub([]), **settings)
 
 
-def test_profile_that_was_given_up_keeps_its_id_when_it_turns_back(track_script, stub):
-    path = moving(10, 30, dx=0.5)
-    # Key frames 11, 23 and 35 are missed, the third once too often; 47 is seen, half a second later.
-    detector = stub([path], undetected=frozenset(range(1, 40)))
-    (track,) = track_script(80, [path], detector=detector).tracks
-    np.testing.assert_array_equal(track.frame_index, np.arange(80))
-    assert_on_path(track, path)
-
-
 def test_new_face_is_followed_back_past_what_hides_it_for_a_moment(track_script):
     path = moving(30, 40, dx=0.5, present=lambda i: i >= 13 and not 16 <= i < 20)
     (track,) = track_script(60, [path]).tracks
