@@ -27,6 +27,7 @@ _BENCHMARKS = {
     "live.py": [_DATA / "clips"],
     "scaling.py": [_DATA / "clips"],
     "stage_times.py": [_DATA / "clips" / name for name in ("single_face.mp4", "many_faces_1080p.mp4")],
+    "synthetic_faces.py": [],
     "kill_nine.py": [],
     "memory.py": [ROOT / "examples" / "demo.mp4", _DATA / "clips" / "many_faces_1080p.mp4"],
 }

@@ -25,7 +25,7 @@ _RETURN_SPEED = 2.0
 _MAX_RETURN_RATIO = 1.8
 _AGREEMENT = 0.6
 """A refined box and the detector's that share this part are equally right, and the refined one jumps less."""
-_MAX_UNLIKE = 0.2
+MAX_UNLIKE = 0.2
 """Greatest difference of two looks of one person within a shot; a quarter or half of a second apart it is
 0.02 to 0.08 in the middle and 0.09 to 0.22 for the worst of a hundred, in four real clips."""
 
@@ -99,7 +99,7 @@ class FaceFollower:
             # Looking for a lost face where another one is would only find that one.
             if not holds[i] or in_sight[i] or self._is_taken(found.boxes[i], frame):
                 continue
-            if look_distance(face_look(frame.image, found.boxes[i]), trail.look) <= _MAX_UNLIKE:
+            if look_distance(face_look(frame.image, found.boxes[i]), trail.look) <= MAX_UNLIKE:
                 trail.sightings.append(sighting_of(frame, found, i, TrackStatus.TRACKED))
 
     def _start_box(self, trail: Trail, frame: Frame) -> np.ndarray:
@@ -199,7 +199,7 @@ class FaceFollower:
         firsts = [trail.sightings[0] for trail in new]
         gaps = np.array([[first.pts_seconds - t.last.pts_seconds for first in firsts] for t in lost])
         unlike = np.array([[look_distance(t.look, trail.look) for trail in new] for t in lost])
-        possible = (gaps > 0) & (gaps <= self._max_gap_seconds) & (unlike <= _MAX_UNLIKE)
+        possible = (gaps > 0) & (gaps <= self._max_gap_seconds) & (unlike <= MAX_UNLIKE)
         # A sure detection may lie farther off the longer the face was out of sight; a weak one may not.
         roam = _RETURN_SPEED * gaps * np.array([trail.last.score >= self._min_score for trail in new])
         reach = np.where(possible, _MAX_STEP + roam, -1.0)
@@ -207,7 +207,7 @@ class FaceFollower:
         before = np.stack([t.predict_box(max(f.pts_seconds for f in firsts)) for t in lost])
         now = np.stack([first.box for first in firsts])
         pairs = match_boxes(
-            before, now, reach=reach, max_size_ratio=_MAX_RETURN_RATIO, dissimilarity=unlike / _MAX_UNLIKE
+            before, now, reach=reach, max_size_ratio=_MAX_RETURN_RATIO, dissimilarity=unlike / MAX_UNLIKE
         )
         return [(lost[i], new[j]) for i, j in pairs]
 

@@ -13,13 +13,15 @@ from typing import NamedTuple
 import numpy as np
 
 from emotemporal.faces.detector import FaceDetector
-from emotemporal.faces.following import FaceFollower, box_at, is_same_face, sighting_of
+from emotemporal.faces.following import MAX_UNLIKE, FaceFollower, box_at, is_same_face, sighting_of
 from emotemporal.faces.shots import ShotCutDetector
-from emotemporal.faces.trail import Trail
+from emotemporal.faces.trail import Trail, face_look, look_distance
 from emotemporal.structures import Detections, FaceRows, FrameBatch, Track, TrackStatus
 
 _LOST_FRAMES = 2
 """Frames out of sight after which the full detector looks for a face before its time."""
+_BACK_FRAMES = 5
+"""Frames in a row that a new face, followed backward, may be out of sight: something passed before it."""
 
 
 class _Frame(NamedTuple):
@@ -160,15 +162,28 @@ class FaceTracker(FaceFollower):
             refined = self._detector.refine_faces(earlier.image, starts)
             holds = self._is_step(starts, refined)
             # Two that meet going backward were one: the later in the list, the smaller, ends there.
-            holds[np.nonzero(np.triu(is_same_face(refined.boxes, refined.boxes), 1))[1]] = False
+            ends = np.triu(is_same_face(refined.boxes, refined.boxes), 1).any(axis=0)
             known = [box for t in self._active if (box := box_at(t, earlier.frame_index)) is not None]
             if known:
-                holds &= ~is_same_face(refined.boxes, np.stack(known)).any(axis=1)
+                ends |= is_same_face(refined.boxes, np.stack(known)).any(axis=1)
+            ends &= holds
             for i, trail in enumerate(going):
-                if holds[i]:
+                if holds[i] and not ends[i] and self._continues_back(trail, earlier, refined.boxes[i]):
                     trail.sightings.insert(0, sighting_of(earlier, refined, i, TrackStatus.TRACKED))
-            going = [trail for trail, hold in zip(going, holds, strict=True) if hold]
+            going = [t for i, t in enumerate(going) if not ends[i] and self._goes_on_back(t, earlier)]
         return trails
+
+    def _continues_back(self, trail: Trail, earlier: _Frame, box: np.ndarray) -> bool:
+        """True if a box on an earlier frame is the face's: the next to its first, or one that looks alike."""
+        if trail.sightings[0].frame_index == earlier.frame_index + 1:
+            return True
+        return look_distance(face_look(earlier.image, box), trail.look) <= MAX_UNLIKE
+
+    def _goes_on_back(self, trail: Trail, earlier: _Frame) -> bool:
+        """True if it is worth to look for a face on the frame before `earlier`."""
+        # What may be a mistake of the detector is not searched for beyond the first frame without it.
+        patience = _BACK_FRAMES if trail.last.score >= self._min_score else 0
+        return trail.sightings[0].frame_index - earlier.frame_index <= patience
 
     def _emit(self) -> Iterator[FaceRows]:
         """Hand out the waiting frames, as slices of the batches that they came in."""

@@ -261,3 +261,17 @@ def test_finished_tracker_takes_no_more(stub, make_batches):
 def test_bad_settings_are_refused(stub, settings):
     with pytest.raises(ValueError, match=r"at least|negative"):
         FaceTracker(stub([]), **settings)
+
+
+def test_new_face_is_followed_back_past_what_hides_it_for_a_moment(track_script):
+    path = moving(30, 40, dx=0.5, present=lambda i: i >= 13 and not 16 <= i < 20)
+    (track,) = track_script(60, [path]).tracks
+    np.testing.assert_array_equal(track.frame_index, np.arange(13, 60))
+    np.testing.assert_array_equal(track.frame_index[~track.seen], np.arange(16, 20))
+    assert (track.status[:3] == TrackStatus.TRACKED).all()
+
+
+def test_new_face_is_not_looked_for_long_before_it_came(track_script):
+    path = moving(30, 40, dx=0.5, present=lambda i: i == 13 or i >= 20)
+    (track,) = track_script(60, [path]).tracks
+    assert track.frame_index[0] == 20
