@@ -27,7 +27,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Its makers' advertisement, and nothing else, waits for this variable.
+# The variable silences the theme's notice that it is kept up until 2027, which is no fault of the pages.
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
