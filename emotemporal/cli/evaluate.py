@@ -229,6 +229,7 @@ def _evaluate_clips(
     document = {
         "split": options.split or ("validation" if protocol == "train-validation" else "all"),
         "label_set": label_set or source,
+        "detector": store.provenance.get("detector"),
         "num": report["num"],
         "num_left_out": num_left_out,
         "num_trained_on": num_trained,
@@ -289,14 +290,15 @@ def _open_or_extract(
     found = read_clips(data, merge_calm="calm" not in checkpoint.header.labels)
     for note in found.notes:
         tell(note)
-    store = CropStore.create(temporary / "store", geometry, {}, landmarks68=landmarks68)
+    detector = DetectorChoice.parse(options.detector or "mtcnn")
+    provenance = {"detector": detector.identity()}
+    store = CropStore.create(temporary / "store", geometry, provenance, landmarks68=landmarks68)
 
     def on_failure(item: Any, reason: str) -> None:
         # An evaluation that leaves out what it cannot read would flatter the checkpoint.
         raise VideoError(reason)
 
     chosen = choose_device(options.device)
-    detector = DetectorChoice.parse(options.detector or "mtcnn")
     make_detector = partial(detector.make, chosen, choose_backend("auto", chosen))
     extract_faces(found.items, store, make_detector, on_failure=on_failure)
     return store

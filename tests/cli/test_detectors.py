@@ -353,7 +353,9 @@ def test_crops_are_kept_apart_by_detector(networks, clip, tiny_clip_checkpoint, 
     assert "provenance.detector yunet sha256:" in capsys.readouterr().err
     of_clips = ["--checkpoint", str(tiny_clip_checkpoint), "--json", "--detector", networks["ssd"], "--data"]
     assert evaluate([*of_clips, str(tmp_path / "videos")]) == 0
-    assert json.loads(capsys.readouterr().out)["num"] == 1
+    document = json.loads(capsys.readouterr().out)
+    assert (document["num"], document["num_left_out"]) == (1, 0)
+    assert document["detector"] == DetectorChoice.parse(networks["ssd"]).identity()
     assert evaluate([*of_clips, str(tmp_path / "store")]) == 2
     assert "--detector is for videos" in capsys.readouterr().err
 
