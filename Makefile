@@ -20,7 +20,8 @@ demo: setup
 	@ls -1 demo_output/demo.*
 
 test: setup
-	$(BIN)/python -m pytest
+	@# Two at a time, each in one thread: more would only wait for one another on two cores.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ import numpy as np
 from emotemporal.checkpoint import default_causal_head, default_checkpoint, load_checkpoint, with_head
 from emotemporal.errors import UsageError
 from emotemporal.faces.align import align_faces
+from emotemporal.faces.detector import FaceDetector
 from emotemporal.faces.live import LiveTracker
 from emotemporal.labelling.smoothing import CausalSmoother, Smoothing
 from emotemporal.models.streaming import PersonStream
@@ -96,6 +97,7 @@ class LiveLabeller:
         head: str | Path | None = None,
         *,
         device: str = "auto",
+        detector: FaceDetector | str = "mtcnn",
         labels: str | None = None,
         backend: BackendChoice = "auto",
         smooth: Smoothing = "hmm",
@@ -106,7 +108,7 @@ class LiveLabeller:
         Args:
             checkpoint: frame or clip checkpoint; None for the shipped one with the shipped one-way head.
             head: head checkpoint that replaces the head of `checkpoint`.
-            device, labels, backend: as of `EmotionPipeline.load`.
+            device, detector, labels, backend: as of `EmotionPipeline.load`.
             smooth, frame_labels: as of `LiveLabeller`.
         Raises:
             CheckpointError: a file is missing, damaged or none, or the head belongs to another network.
@@ -118,7 +120,7 @@ class LiveLabeller:
         loaded = load_checkpoint(default_checkpoint() if checkpoint is None else checkpoint)
         if head is not None:
             loaded = with_head(loaded, head)
-        pipeline = EmotionPipeline(loaded, device=chosen, labels=labels, backend=backend)
+        pipeline = EmotionPipeline(loaded, device=chosen, detector=detector, labels=labels, backend=backend)
         return cls(pipeline, smooth=smooth, frame_labels=frame_labels)
 
     def warm_up(self, width: int = 640, height: int = 480) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 from emotemporal.checkpoint import Checkpoint, default_checkpoint, load_checkpoint
 from emotemporal.errors import CheckpointError, UsageError
 from emotemporal.faces.align import resize_crops
-from emotemporal.faces.detector import FaceDetector, MtcnnDetector
+from emotemporal.faces.choice import DetectorChoice
+from emotemporal.faces.detector import FaceDetector, detector_identity
 from emotemporal.faces.gathering import PerPerson as PerPerson
 from emotemporal.faces.gathering import SeenFaces
 from emotemporal.faces.gathering import iter_face_crops as iter_face_crops
@@ -67,7 +68,8 @@ class EmotionPipeline:
     Args:
         checkpoint: the weights.
         device: where the networks run.
-        detector: finds faces; MTCNN where none is given.
+        detector: finds faces: `mtcnn`, `yunet:FILE` or `ssd:FILE` for a network that OpenCV runs, or one of
+            your own, see `faces.detector`.
         backend: what runs the networks: PyTorch, or OpenVINO on a CPU; `auto` takes OpenVINO where it is
             installed and the device is a CPU.
         labels: the set that everything is told in: `fer7`, `fer6` (disgust counts as angry), `ferplus` (with
@@ -77,8 +79,8 @@ class EmotionPipeline:
         one_thread: let each network run in one thread on a CPU. Sums depend on how many share them: with one,
             results do not depend on the number of cores, nor on how many such processes share these.
     Raises:
-        UsageError: the checkpoint cannot tell those labels, or its head needs landmarks, and the extra
-            `emotemporal[landmarks]` is not installed.
+        UsageError: there is no such detector, the checkpoint cannot tell those labels, or its head needs
+            landmarks, and the extra `emotemporal[landmarks]` is not installed.
     """
 
     def __init__(
@@ -86,11 +88,14 @@ class EmotionPipeline:
         checkpoint: Checkpoint,
         *,
         device: Device = "cpu",
-        detector: FaceDetector | None = None,
+        detector: FaceDetector | str = "mtcnn",
         labels: str | None = None,
         backend: BackendChoice = "auto",
         one_thread: bool = False,
     ) -> None:
+        if isinstance(detector, str):
+            # What is named wrongly is told of before networks are loaded.
+            choice = DetectorChoice.parse(detector)
         source, self.label_map = choose_labels(checkpoint, labels)
         self.checkpoint = checkpoint
         self.label_set = labels or source
@@ -114,7 +119,9 @@ class EmotionPipeline:
                 f"{checkpoint.path}: needs {self.classifier.num_landmarks} landmarks of each face, "
                 "a video gives five; use a checkpoint trained with backbone.landmarks 0 or 5"
             )
-        self.detector = MtcnnDetector(self.device, backend=self.backend) if detector is None else detector
+        self.detector: FaceDetector = (
+            choice.make(self.device, self.backend) if isinstance(detector, str) else detector
+        )
         self._find_landmarks: Callable[[FaceRows], np.ndarray] | None = None
         if self.classifier.head is not None and self.classifier.head.spec.sees_geometry:
             self._find_landmarks = build_landmark_finder(checkpoint)
@@ -125,6 +132,7 @@ class EmotionPipeline:
         checkpoint: str | Path | None = None,
         device: str = "auto",
         *,
+        detector: FaceDetector | str = "mtcnn",
         labels: str | None = None,
         backend: BackendChoice = "auto",
         one_thread: bool = False,
@@ -134,17 +142,23 @@ class EmotionPipeline:
         Args:
             checkpoint: its file; None for the shipped one.
             device: `auto`, `cpu` or `cuda`.
+            detector: as of `EmotionPipeline`.
             labels: the set to tell emotions in, one of `labels.LABEL_SETS`; None for the checkpoint's own.
             backend: what runs the networks: `auto`, `torch`, or `openvino` on a CPU where it is installed.
             one_thread: let each network run in one thread on a CPU.
         Raises:
             CheckpointError: it is missing, damaged or none.
-            UsageError: device or backend are not there, or the checkpoint cannot tell those labels.
+            UsageError: device, backend or detector are not there, or the checkpoint cannot tell those labels.
         """
         chosen = choose_device(device)
         path = default_checkpoint() if checkpoint is None else checkpoint
         return cls(
-            load_checkpoint(path), device=chosen, labels=labels, backend=backend, one_thread=one_thread
+            load_checkpoint(path),
+            device=chosen,
+            detector=detector,
+            labels=labels,
+            backend=backend,
+            one_thread=one_thread,
         )
 
     @property
@@ -327,6 +341,7 @@ class EmotionPipeline:
                 "frame_labels": frame_labels,
                 "min_confidence": min_confidence,
                 "decoder": decoder,
+                "detector": detector_identity(self.detector),
                 "device": self.device,
                 "backend": self.backend,
                 "dwell_seconds": header.dwell_seconds,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import pickle
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from emotemporal.app.videos import Task, Video
+from emotemporal.report.archive import load_analysis, save_analysis
 from emotemporal.report.formats import FORMATS
 from emotemporal.report.overlay_video import write_overlay
 from emotemporal.report.page import render_report_page, write_report_page
@@ -22,7 +22,7 @@ from emotemporal.structures import VideoAnalysis
 
 PAGE = "video.report.html"
 _FORMATS = ("segments", "eaf", "textgrid", "vtt", "srt")
-_ANALYSIS = "analysis.pickle"
+_ANALYSIS = "analysis.npz"
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,9 @@ def write_results(analysis: VideoAnalysis, video: Video) -> None:
 
     Raises:
         OutputError: a file cannot be written.
-        OSError: so can the analysis itself.
     """
     analysis = replace(analysis, warnings=_of_name(analysis.warnings, video))
-    with (video.folder / _ANALYSIS).open("wb") as file:
-        pickle.dump(analysis, file)
+    save_analysis(analysis, video.folder / _ANALYSIS)
     base = video.results / "video"
     # Whoever downloads these knows the video by its own name alone.
     named = _with_path(analysis, video.name)
@@ -81,18 +79,16 @@ def write_video_overlay(task: Task) -> None:
         Cancelled: the task was.
     """
     video = task.video
-    analysis = load_analysis(video)
+    analysis = found_in(video)
     path = overlay_path(video, is_still=analysis.info.is_still)
     found = write_overlay(analysis, path, on_progress=task.on_progress)
     analysis = replace(analysis, warnings=(*analysis.warnings, *_of_name(found, video)))
     write_report_page(analysis, video.results / PAGE, title=video.name)
 
 
-def load_analysis(video: Video) -> VideoAnalysis:
+def found_in(video: Video) -> VideoAnalysis:
     """Return what was found in a video that is labelled."""
-    # Of a folder that nobody else can write to.
-    with (video.folder / _ANALYSIS).open("rb") as file:
-        return _with_path(pickle.load(file), str(video.path))
+    return _with_path(load_analysis(video.folder / _ANALYSIS), str(video.path))
 
 
 def files_to_download(video: Video) -> dict[str, Path]:
@@ -106,7 +102,7 @@ def render_page_to_keep(video: Video) -> tuple[str, str]:
     """Return name and text of a page that plays the video lying beside it under its own name."""
     name = f"{video.stem}.report.html"
     text = render_report_page(
-        load_analysis(video), Path(name), video_url=f"./{quote(video.name)}", title=video.name
+        found_in(video), Path(name), video_url=f"./{quote(video.name)}", title=video.name
     )
     return name, text
 

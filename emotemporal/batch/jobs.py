@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emotemporal.checkpoint import default_checkpoint, file_sha256
+from emotemporal.faces.choice import DetectorChoice
 from emotemporal.text import media_name
 from emotemporal.versions import versions
 
@@ -41,6 +42,8 @@ class Request:
     """Its file; None for the shipped one."""
     device: str = "auto"
     backend: Literal["auto", "torch", "openvino"] = "auto"
+    detector: str = "mtcnn"
+    """As `faces.choice.DetectorChoice.parse` reads it."""
     labels: str | None = None
     aggregate: str | None = None
     """The clip label shown first; None for the head's where there is one."""
@@ -60,9 +63,14 @@ class Request:
     """Other videos of the person, for `geometry`."""
 
     def fingerprint(self) -> str:
-        """Return a digest of the request, of the contents of the files it names, and of the software."""
+        """Return a digest of the request, of the contents of the files it names, and of the software.
+
+        Raises:
+            UsageError: there is no such detector.
+        """
         contents = {
             **asdict(self),
+            "detector": DetectorChoice.parse(self.detector).identity(),
             "checkpoint": _digest(self.checkpoint or default_checkpoint()),
             "geometry": self.geometry and _digest(self.geometry),
             "baseline": [(path, file_stamp(Path(path))) for path in self.baseline],

@@ -62,6 +62,7 @@ class Labeller:
             pipeline = EmotionPipeline.load(
                 request.checkpoint,
                 request.device,
+                detector=request.detector,
                 labels=request.labels,
                 backend=request.backend,
                 one_thread=one_thread,

@@ -17,6 +17,7 @@ from jsonargparse import ArgumentParser
 
 from emotemporal.cli.common import EXIT_INTERRUPTED, guarded, make_parser
 from emotemporal.errors import CheckpointError, UsageError
+from emotemporal.faces.choice import DETECTOR_HELP
 from emotemporal.labels import LABEL_SETS
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
     parser.add_argument("--checkpoint", type=str, help="weights; the shipped clip checkpoint by default")
     parser.add_argument("--labels", choices=list(LABEL_SETS), help="the emotions to tell apart")
+    parser.add_argument("--detector", type=str, default="mtcnn", help=DETECTOR_HELP)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument(
         "--backend", choices=["auto", "torch", "openvino"], default="auto", help="what runs the networks"
@@ -110,7 +112,11 @@ def _load(options: Any) -> "EmotionPipeline":
 
     try:
         pipeline = EmotionPipeline.load(
-            options.checkpoint, options.device, labels=options.labels, backend=options.backend
+            options.checkpoint,
+            options.device,
+            detector=options.detector,
+            labels=options.labels,
+            backend=options.backend,
         )
     except CheckpointError as error:
         raise UsageError(f"--checkpoint: {error}" if options.checkpoint else str(error)) from error

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser
 from emotemporal.cli.common import EXIT_OK, guarded, make_parser, tell
 from emotemporal.datasets.splits import PROTOCOLS
 from emotemporal.errors import UsageError
+from emotemporal.faces.choice import DETECTOR_HELP, DetectorChoice
 from emotemporal.labels import LABEL_SETS
 
 if TYPE_CHECKING:
@@ -24,7 +25,17 @@ if TYPE_CHECKING:
 
 _OF_FACES = ("fer2013", "ferplus")
 # Flags that say how a checkpoint is measured.
-_OF_CHECKPOINTS = ("checkpoint", "data", "protocol", "labels", "split", "flip", "skip-bad", "landmark-cache")
+_OF_CHECKPOINTS = (
+    "checkpoint",
+    "data",
+    "protocol",
+    "labels",
+    "split",
+    "flip",
+    "skip-bad",
+    "landmark-cache",
+    "detector",
+)
 
 
 def _parser() -> ArgumentParser:
@@ -74,6 +85,7 @@ def _parser() -> ArgumentParser:
         help="folder to write report.md, report.json, pictures of confusion and calibration, and of clips "
         "predictions.csv",
     )
+    parser.add_argument("--detector", type=str, help=f"of clips that are videos: {DETECTOR_HELP}")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
     return parser
@@ -147,6 +159,10 @@ def _protocol_of(data: Path, options: Any) -> str:
         raise UsageError(f"--labels {options.labels} does not go with --protocol {protocol}")
     if protocol not in _OF_FACES and options.flip:
         raise UsageError("--flip is for FER2013's faces, not for clips")
+    if options.detector and (protocol in _OF_FACES or (data / "store.json").is_file()):
+        raise UsageError(
+            "--detector is for videos; FER2013's faces and those of a crop store are cut already"
+        )
     return protocol
 
 
@@ -198,7 +214,7 @@ def _evaluate_clips(
     emotions = label_map.target if label_set else ()
     with tempfile.TemporaryDirectory() as temporary:
         sees_geometry = classifier.head is not None and classifier.head.spec.sees_geometry
-        store = _open_or_extract(checkpoint, data, Path(temporary), options.device, landmarks68=sees_geometry)
+        store = _open_or_extract(checkpoint, data, Path(temporary), options, landmarks68=sees_geometry)
         clips = load_sequences(store, classifier, splits=splits, emotions=emotions, on_line=_warn)
         num_all = sum(not splits or row.split in splits for row in store.read_index())
     num_left_out = num_all - len(clips)
@@ -213,6 +229,7 @@ def _evaluate_clips(
     document = {
         "split": options.split or ("validation" if protocol == "train-validation" else "all"),
         "label_set": label_set or source,
+        "detector": store.provenance.get("detector"),
         "num": report["num"],
         "num_left_out": num_left_out,
         "num_trained_on": num_trained,
@@ -255,13 +272,12 @@ def _num_trained_on(checkpoint: "Checkpoint", clips: "list[ClipSequence]", proto
 
 
 def _open_or_extract(
-    checkpoint: "Checkpoint", data: Path, temporary: Path, device: str, *, landmarks68: bool
+    checkpoint: "Checkpoint", data: Path, temporary: Path, options: Any, *, landmarks68: bool
 ) -> "CropStore":
     from emotemporal.datasets.crops import CropStore
     from emotemporal.datasets.registry import read_clips
     from emotemporal.errors import VideoError
     from emotemporal.extraction import extract_faces
-    from emotemporal.faces.detector import MtcnnDetector
     from emotemporal.runtime import choose_backend, choose_device
 
     geometry = checkpoint.header.geometry
@@ -274,14 +290,16 @@ def _open_or_extract(
     found = read_clips(data, merge_calm="calm" not in checkpoint.header.labels)
     for note in found.notes:
         tell(note)
-    store = CropStore.create(temporary / "store", geometry, {}, landmarks68=landmarks68)
+    detector = DetectorChoice.parse(options.detector or "mtcnn")
+    provenance = {"detector": detector.identity()}
+    store = CropStore.create(temporary / "store", geometry, provenance, landmarks68=landmarks68)
 
     def on_failure(item: Any, reason: str) -> None:
         # An evaluation that leaves out what it cannot read would flatter the checkpoint.
         raise VideoError(reason)
 
-    chosen = choose_device(device)
-    make_detector = partial(MtcnnDetector, device=chosen, backend=choose_backend("auto", chosen))
+    chosen = choose_device(options.device)
+    make_detector = partial(detector.make, chosen, choose_backend("auto", chosen))
     extract_faces(found.items, store, make_detector, on_failure=on_failure)
     return store
 

@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser
 
 from emotemporal.cli.common import EXIT_FAILED, EXIT_OK, guarded, make_parser, progress_bar, tell
 from emotemporal.datasets.registry import DATASETS
+from emotemporal.faces.choice import DETECTOR_HELP, DetectorChoice
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -53,6 +54,7 @@ def _parser() -> ArgumentParser:
         metavar="CHECKPOINT",
         help="also keep what this frame network says of the crops, so that trainings on it start at once",
     )
+    parser.add_argument("--detector", type=str, default="mtcnn", help=DETECTOR_HELP)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     return parser
 
@@ -69,7 +71,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from emotemporal.datasets.registry import describe, read_clips
     from emotemporal.errors import UsageError
     from emotemporal.extraction import extract_faces
-    from emotemporal.faces.detector import MtcnnDetector
     from emotemporal.faces.landmarks import LandmarkPredictor
     from emotemporal.networks import build_classifier
     from emotemporal.runtime import choose_backend, choose_device
@@ -78,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if options.workers < 1:
         raise UsageError(f"--workers must be at least 1, found {options.workers}")
+    detector = DetectorChoice.parse(options.detector)
     try:
         geometry = CropGeometry(side_px=options.side)
     except ValueError as error:
@@ -95,7 +97,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     frame = load_checkpoint(options.embeddings, kind="frame") if options.embeddings else None
     device = choose_device(options.device)
     backend = choose_backend("auto", device)
-    provenance = {"detector": "mtcnn", "backend": backend, "emotemporal": versions()["emotemporal"]}
+    provenance = {
+        "detector": detector.identity(),
+        "backend": backend,
+        "emotemporal": versions()["emotemporal"],
+    }
     if frame is not None and frame.header.geometry != geometry:
         raise UsageError(
             f"--embeddings {options.embeddings}: sees crops of side {frame.header.geometry.side_px} and its "
@@ -122,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         extraction = extract_faces(
             found.items,
             store,
-            partial(MtcnnDetector, device=device, backend=backend),
+            partial(detector.make, device, backend),
             workers=options.workers,
             on_progress=on_progress,
             on_failure=on_failure,

@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 
 from emotemporal.cli.common import EXIT_INTERRUPTED, EXIT_OK, guarded, make_parser, tell
 from emotemporal.errors import CheckpointError, UsageError, VideoError
+from emotemporal.faces.choice import DETECTOR_HELP
 from emotemporal.labels import LABEL_SETS
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def _parser() -> ArgumentParser:
         help="what the labels are made of: the frame network, or what the one-way head made of it",
     )
     parser.add_argument("--smooth", choices=["hmm", "ema", "none"], default="hmm", help="from the past alone")
+    parser.add_argument("--detector", type=str, default="mtcnn", help=DETECTOR_HELP)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--backend", choices=["torch", "openvino"], default="torch")
     return parser
@@ -78,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             options.checkpoint,
             options.head,
             device=options.device,
+            detector=options.detector,
             labels=options.labels,
             backend=options.backend,
             smooth=options.smooth,

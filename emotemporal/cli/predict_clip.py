@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser
 from emotemporal.cli.common import EXIT_FAILED, EXIT_OK, guarded, make_parser, progress_bar, tell
 from emotemporal.datasets.clips import VIDEO_SUFFIXES
 from emotemporal.errors import UsageError
+from emotemporal.faces.choice import DETECTOR_HELP, DetectorChoice
 from emotemporal.labels import LABEL_SETS
 from emotemporal.structures import SCHEMA_VERSION
 
@@ -76,6 +77,7 @@ def _parser() -> ArgumentParser:
         "to 1; a vote by the frames' mean probability of its emotion",
     )
     parser.add_argument("--smooth", choices=["hmm", "ema", "none"], default="hmm", help="of the frame labels")
+    parser.add_argument("--detector", type=str, default="mtcnn", help=DETECTOR_HELP)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument(
         "--backend",
@@ -134,6 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UsageError("--json and --json-lines: choose one")
     if not 0 <= options.min_confidence <= 1:
         raise UsageError(f"--min-confidence {options.min_confidence}: expected a probability, 0 to 1")
+    DetectorChoice.parse(options.detector)
     options.formats = _parse_formats(options.formats)
     workers = _num_workers(options.workers)
     output_dir = _writable_folder(Path(options.output_dir))

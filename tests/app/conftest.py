@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 import socket
 import tempfile
@@ -144,7 +145,11 @@ class Site:
 
     def files(self) -> set[str]:
         """Names of all files of the session but its lock."""
-        return {path.name for path in self.session.path.rglob("*") if path.is_file()} - {"lock"}
+        found = set()
+        # Unlike rglob this bears folders that are removed meanwhile.
+        for _, _, names in os.walk(self.session.path):
+            found.update(names)
+        return found - {"lock"}
 
 
 @contextmanager
