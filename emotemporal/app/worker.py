@@ -25,14 +25,23 @@ class Worker(threading.Thread):
         pipeline: what labels.
         videos: the queue.
         keep: folder for results of this session and others; None leaves nothing.
+        min_confidence: labels of lower confidence are `uncertain`.
     """
 
-    def __init__(self, pipeline: EmotionPipeline, videos: Videos, *, keep: Path | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: EmotionPipeline,
+        videos: Videos,
+        *,
+        keep: Path | None = None,
+        min_confidence: float = 0.0,
+    ) -> None:
         # A daemon: should a file hold it up for good, the program ends nevertheless.
         super().__init__(name="labelling", daemon=True)
         self._pipeline = pipeline
         self._videos = videos
         self._keep = keep
+        self._min_confidence = min_confidence
 
     def run(self) -> None:
         while (task := self._videos.take()) is not None:
@@ -56,7 +65,9 @@ class Worker(threading.Thread):
         video = task.video
         task.on_progress("opening", 0, None)
         index_recording(video.path)
-        analysis = self._pipeline.analyze(video.path, on_progress=task.on_progress)
+        analysis = self._pipeline.analyze(
+            video.path, min_confidence=self._min_confidence, on_progress=task.on_progress
+        )
         aggregate = "sum" if self._pipeline.classifier.head is None else "head"
         analysis = replace(analysis, settings={**analysis.settings, "aggregate": aggregate})
         task.on_progress("writing", 0, None)

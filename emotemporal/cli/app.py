@@ -48,6 +48,9 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--checkpoint", type=str, help="weights; the shipped clip checkpoint by default")
     parser.add_argument("--labels", choices=list(LABEL_SETS), help="the emotions to tell apart")
     parser.add_argument("--detector", type=str, default="mtcnn", help=DETECTOR_HELP)
+    parser.add_argument(
+        "--min-confidence", type=float, default=0.0, metavar="P", help="call uncertain what is less probable"
+    )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument(
         "--backend", choices=["auto", "torch", "openvino"], default="auto", help="what runs the networks"
@@ -60,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     if any(find_spec(name) is None for name in ("starlette", "uvicorn")):
         raise UsageError("the app needs starlette and uvicorn: pip install 'emotemporal[app]'")
+    if not 0 <= options.min_confidence <= 1:
+        raise UsageError(f"--min-confidence {options.min_confidence}: expected a probability, 0 to 1")
     if not options.max_mb > 0:
         raise UsageError(f"--max-mb must be positive, found {options.max_mb:g}")
     keep = None if options.keep is None else _folder_to_keep(Path(options.keep))
@@ -85,7 +90,7 @@ def _serve(pipeline: "EmotionPipeline", listener: socket.socket, options: Any, k
 
     with SessionFolder() as session:
         videos = Videos()
-        worker = Worker(pipeline, videos, keep=keep)
+        worker = Worker(pipeline, videos, keep=keep, min_confidence=options.min_confidence)
         limits = Limits(round(options.max_mb * 1e6))
         app = create_app(videos, session, host=options.host, limits=limits, keep=keep)
         worker.start()

@@ -35,7 +35,7 @@ from emotemporal.app.worker import Worker
 PATIENCE_SECONDS = 60.0
 
 
-def make_analysis(path: str, *, num_frames: int = 10) -> VideoAnalysis:
+def make_analysis(path: str, *, num_frames: int = 10, min_confidence: float = 0.0) -> VideoAnalysis:
     """Return an analysis of one person who is happy throughout."""
     index = np.arange(num_frames)
     probs = np.full((num_frames, 7), 0.06, np.float32)
@@ -58,7 +58,7 @@ def make_analysis(path: str, *, num_frames: int = 10) -> VideoAnalysis:
         tracks=(track,),
         timelines=(EmotionTimeline(1, probs, probs, clip),),
         checkpoint={"name": "stub"},
-        settings={"smooth": "hmm"},
+        settings={"smooth": "hmm", "min_confidence": min_confidence},
         warnings=(f"{path}: an oddity",),
     )
 
@@ -72,7 +72,9 @@ class StubPipeline:
         self.go_on.set()
         self.contents: list[bytes] = []
 
-    def analyze(self, path: Path, *, on_progress: Callable[[str, int, int], None]) -> VideoAnalysis:
+    def analyze(
+        self, path: Path, *, min_confidence: float, on_progress: Callable[[str, int, int], None]
+    ) -> VideoAnalysis:
         content = path.read_bytes()
         self.contents.append(content)
         on_progress("faces", 4, 10)
@@ -80,7 +82,7 @@ class StubPipeline:
             on_progress("faces", 4, 10)
         if content == b"broken":
             raise VideoError(f"{path}: not a video that can be read; convert it to MP4")
-        return make_analysis(str(path))
+        return make_analysis(str(path), min_confidence=min_confidence)
 
 
 @dataclass
@@ -153,10 +155,17 @@ class Site:
 
 
 @contextmanager
-def run_site(pipeline: Any, *, keep: Path | None = None, max_open: int = 20, **limits: int) -> Iterator[Site]:
+def run_site(
+    pipeline: Any,
+    *,
+    keep: Path | None = None,
+    max_open: int = 20,
+    min_confidence: float = 0.0,
+    **limits: int,
+) -> Iterator[Site]:
     with SessionFolder() as session, socket.create_server(("127.0.0.1", 0)) as listener:
         videos = Videos(max_open=max_open)
-        worker = Worker(pipeline, videos, keep=keep)
+        worker = Worker(pipeline, videos, keep=keep, min_confidence=min_confidence)
         app = create_app(videos, session, limits=Limits(**limits), keep=keep)
         server = make_server(app)
         thread = threading.Thread(target=server.run, args=([listener],))

@@ -49,6 +49,7 @@ def test_wrong_usage_is_one_line(tmp_path, capsys):
         (["--port", "99999"], "--port must lie between"),
         (["--host", "no.such.host.invalid"], "cannot listen there"),
         (["--max-mb", "0"], "must be positive"),
+        (["--min-confidence", "1.5"], "expected a probability, 0 to 1"),
         (["--keep", str(tmp_path / "file")], "cannot be made"),
         (["--port", "0", "--checkpoint", str(tmp_path / "none")], "--checkpoint"),
     ):

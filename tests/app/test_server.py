@@ -120,6 +120,12 @@ def test_too_large_is_told_before_it_is_sent_and_while_it_is(start):
         assert site.upload("b.mp4", b"x" * 1000).status == 201
 
 
+def test_what_is_less_probable_than_asked_is_uncertain(start):
+    with start(min_confidence=0.7) as site:
+        (person,) = site.wait(site.upload("a.mp4", b"fine").json()["id"])["people"]
+    assert (person["emotion"], person["confidence"]) == ("uncertain", 0.64)
+
+
 def test_an_upload_that_breaks_off_leaves_nothing(site):
     connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)
     headers = {"Origin": site.url, "X-Emotemporal-Token": site.token, "X-File-Name": "a.mp4"}
