@@ -32,6 +32,8 @@ class Job:
     finished: Callable[[Path], Mapping[str, object]]
     """What need not be done again, and by what it is seen that it was not."""
     has_workers: bool = False
+    tables: Sequence[str] = ()
+    """Files that tell of what failed, too."""
 
 
 def predict_job(videos: str, *flags: str) -> Job:
@@ -46,7 +48,15 @@ def predict_job(videos: str, *flags: str) -> Job:
             found[record["stem"]] = [(out / name).stat().st_mtime_ns for name in sorted(record["outputs"])]
         return found
 
-    return Job("predict_clip", arguments, _visible_files, _equal_or_absent, finished, has_workers=True)
+    return Job(
+        "predict_clip",
+        arguments,
+        _visible_files,
+        _equal_or_absent,
+        finished,
+        has_workers=True,
+        tables=("summary.csv",),
+    )
 
 
 def extract_job(manifest: str, *flags: str) -> Job:
@@ -72,7 +82,15 @@ def extract_job(manifest: str, *flags: str) -> Job:
             for number, line in enumerate(path.read_bytes().split(b"\n")[:-1])
         }
 
-    return Job("extract_faces", arguments, contents, _equal_or_absent, finished, has_workers=True)
+    return Job(
+        "extract_faces",
+        arguments,
+        contents,
+        _equal_or_absent,
+        finished,
+        has_workers=True,
+        tables=("extraction.csv", "index.csv"),
+    )
 
 
 def train_frame_job(faces: str, *flags: str) -> Job:

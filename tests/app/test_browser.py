@@ -46,13 +46,15 @@ class HeldPipeline:
         self.go_on = Event()
         self.go_on.set()
 
-    def analyze(self, path: Path, *, on_progress: Callable[[str, int, int | None], None]) -> VideoAnalysis:
+    def analyze(
+        self, path: Path, *, min_confidence: float, on_progress: Callable[[str, int, int | None], None]
+    ) -> VideoAnalysis:
         def hold(stage: str, done: int, total: int | None) -> None:
             on_progress(stage, done, total)
             while not self.go_on.wait(0.05):
                 on_progress(stage, done, total)
 
-        return self._pipeline.analyze(path, on_progress=hold)
+        return self._pipeline.analyze(path, min_confidence=min_confidence, on_progress=hold)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from emotemporal.cli import app
 class Pipeline:
     classifier = SimpleNamespace(head=None)
 
-    def analyze(self, path, on_progress):
+    def analyze(self, path, min_confidence, on_progress):
         while True:
             on_progress("faces", 1, 100)
             time.sleep(0.01)
