@@ -16,7 +16,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
-	$(BIN)/python tools/predict_clip.py examples/demo.mp4 --per-frame --overlay --output-dir demo_output
+	$(BIN)/python tools/predict_clip.py examples/demo.mp4 --per-frame --overlay --report --output-dir demo_output
 	@ls -1 demo_output/demo.*
 
 test: setup

@@ -1,4 +1,4 @@
-"""Bring the measured numbers on the documentation's pages up to date with benchmarks/results.
+"""Bring the measured numbers of README.md and the documentation's pages up to date with benchmarks/results.
 
 python benchmarks/page_numbers.py
 
@@ -41,7 +41,7 @@ def renewed(text: str) -> str:
 
 
 def main() -> None:
-    for page in sorted((ROOT / "docs").glob("*.md")):
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         before = page.read_text(encoding="utf-8")
         after = renewed(before)
         if after != before:

@@ -6,7 +6,7 @@ import os
 import secrets
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,4 +104,7 @@ def _is_alive(process: int) -> bool:
         return False
     except (PermissionError, OverflowError):
         pass
+    with suppress(OSError, IndexError):
+        # One that is dead, but that nobody has waited for; its name, in brackets, may hold anything.
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True

@@ -204,15 +204,18 @@ def test_an_index_without_sources_is_still_read(tmp_path):
         store.read_index()
 
 
-def test_what_killed_processes_left_is_removed(tmp_path):
+@pytest.mark.parametrize("is_waited_for", [True, False])
+def test_what_killed_processes_left_is_removed(tmp_path, is_waited_for):
     store = CropStore.create(tmp_path, GEOMETRY, {})
     process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
+    # Without this it stays among the processes, dead.
+    os.waitid(os.P_PID, process.pid, os.WEXITED | (0 if is_waited_for else os.WNOWAIT))
     theirs = tmp_path / f".emotemporal-{process.pid}-0a.part.csv"
     ours = tmp_path / f".emotemporal-{os.getpid()}-0a.part.csv"
     theirs.touch()
     ours.touch()
     store.remove_abandoned()
+    process.wait()
     assert not theirs.exists()
     assert ours.exists()
 
