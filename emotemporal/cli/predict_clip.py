@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser
 
 from emotemporal.cli.common import EXIT_FAILED, EXIT_OK, guarded, make_parser, progress_bar, tell
-from emotemporal.datasets.clips import VIDEO_SUFFIXES
 from emotemporal.errors import UsageError
 from emotemporal.faces.choice import DETECTOR_HELP, DetectorChoice
 from emotemporal.labels import LABEL_SETS
@@ -30,7 +29,8 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "videos",
         nargs="+",
-        help="videos, pictures or folders of them, numbered pictures (frames/%%05d.png), http(s) addresses",
+        help="videos, pictures or folders of them, a csv table with a column path, numbered pictures "
+        "(frames/%%05d.png), http(s) addresses",
     )
     parser.add_argument("--per-frame", action="store_true", help="write <stem>.frames.csv")
     parser.add_argument("--overlay", action="store_true", help="write <stem>.overlay.mp4")
@@ -114,7 +114,7 @@ def _parser() -> ArgumentParser:
         action=BooleanOptionalAction,
         default=None,
         help="keep results in the output folder that are of the same file (by size and time), checkpoint and "
-        "settings, instead of labelling that video again; by default where an input is a folder",
+        "settings, instead of labelling that video again; by default where an input is a folder or table",
     )
     parser.add_argument("--quiet", action="store_true", help="no tables, no progress, nothing but faults")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
@@ -140,7 +140,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.formats = _parse_formats(options.formats)
     workers = _num_workers(options.workers)
     output_dir = _writable_folder(Path(options.output_dir))
-    jobs, failures = _list_jobs(options.videos)
+    from emotemporal.batch.inputs import holds_videos, list_jobs
+
+    jobs, failures = list_jobs(options.videos)
     for failure in failures.values():
         tell(f"error: {failure}")
     if not jobs:
@@ -151,15 +153,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What is asked for bears the names of its flags.
     asked = {field.name: getattr(options, field.name) for field in fields(Request)}
     request = Request(**{**asked, "baseline": tuple(options.baseline), "formats": tuple(options.formats)})
-    has_folder = any(os.path.isdir(name) for name in options.videos)
-    is_batch = has_folder or len(options.videos) > 1
+    has_many = any(map(holds_videos, options.videos))
+    is_batch = has_many or len(options.videos) > 1
     if is_batch or options.resume:
         outcomes = _label_batch(
             jobs,
             request,
             output_dir,
             workers=workers,
-            resume=has_folder if options.resume is None else options.resume,
+            resume=has_many if options.resume is None else options.resume,
             quiet=options.quiet,
         )
     else:
@@ -298,48 +300,6 @@ def _parse_formats(text: str) -> list[str]:
             raise UsageError(f"--formats {name}: unknown, choose from {', '.join(FORMATS)}")
         require_packages(name)
     return list(dict.fromkeys(names))
-
-
-def _list_jobs(inputs: Sequence[str]) -> tuple[list["Job"], dict[str, str]]:
-    """Return what is to be done, and which inputs cannot be used, and why."""
-    from emotemporal.batch.jobs import Job
-    from emotemporal.text import is_address, media_name
-    from emotemporal.video.opening import is_sequence
-
-    videos: list[Path | str] = []
-    failures: dict[str, str] = {}
-    for name in inputs:
-        if is_address(name):  # no Path: it makes one slash of two
-            videos.append(name)
-            continue
-        path = Path(name)
-        # Unlike Path.is_dir this has no quarrel with a name that is too long for the system.
-        if os.path.isdir(path):
-            found = sorted(child for child in path.iterdir() if _is_input(child))
-            if not found:
-                failures[name] = f"{path}: no videos or pictures in this folder"
-            videos += found
-        else:
-            videos.append(path)
-    jobs, taken = [], set()
-    for video in dict.fromkeys(videos):
-        # a.mp4 and a.mov, or two folders' a.mp4, must not write over each other's results.
-        path = Path(video)
-        own = path.absolute().parent.name if is_sequence(video) else Path(media_name(video)).stem
-        stem, number = own, 2
-        while stem in taken:
-            stem, number = f"{own}-{number}", number + 1
-        taken.add(stem)
-        jobs.append(Job(video, stem))
-    return jobs, failures
-
-
-def _is_input(path: Path) -> bool:
-    from emotemporal.video.pictures import PICTURE_SUFFIXES
-
-    # Overlays and timelines are results, also when they lie beside their videos.
-    is_taken = path.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES
-    return path.is_file() and is_taken and not path.stem.endswith((".overlay", ".timeline"))
 
 
 def _writable_folder(path: Path) -> Path:

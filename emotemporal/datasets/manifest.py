@@ -16,9 +16,10 @@ from emotemporal.errors import DataError
 from emotemporal.labels import label_index
 
 MANIFEST_NAMES = ("manifest.csv", "labels.csv")
+PATH_COLUMNS = ("path", "file", "video")
 # The column names data sets use for the same thing; the first that is there counts.
 _COLUMNS = {
-    "path": ("path", "file", "video"),
+    "path": PATH_COLUMNS,
     "label": ("label", "emotion"),
     "subject": ("subject", "actor", "speaker"),
     "split": ("split", "usage", "set"),

@@ -85,6 +85,18 @@ def test_the_summary_has_a_row_for_every_person_and_every_failure(run, folder, t
     assert "in/=c.mp4" in failed["error"]
 
 
+def test_a_table_of_videos_is_labelled_and_gone_on_with(run, folder, tmp_path, labelled):
+    (tmp_path / "list.csv").write_text("path,label\nin/b.png,happy\nin/gone.mp4,\n")
+    code, out, errors = run("list.csv", "--json", "--workers", "1")
+    assert code == 1
+    assert [video["video"]["path"] for video in json.loads(out)["videos"]] == ["in/b.png"]
+    assert "error: in/gone.mp4: no such file; check the path" in errors
+    with (tmp_path / "out" / "summary.csv").open(newline="") as stream:
+        assert {row["video"] for row in csv.DictReader(stream)} == {"in/b.png", "in/gone.mp4"}
+    run("list.csv", "--workers", "1")
+    assert labelled.count("b.png") == 1
+
+
 def test_what_a_spreadsheet_would_calculate_is_text(run, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     code, _, _ = run("./=c.mp4", "a.png", "--workers", "1")
