@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 from emotemporal.compiled import is_available
@@ -16,6 +17,9 @@ from emotemporal.models.classifier import Backend
 
 BackendChoice = Literal["auto", "torch", "openvino"]
 Device = Literal["cpu", "cuda"]
+_NVIDIA_DRIVERS = ("libcuda.so.1", "nvcuda.dll")
+_AMD_DEVICE = Path("/dev/kfd")
+"""PyTorch calls AMD's devices CUDA devices as well."""
 
 
 def choose_device(name: str) -> Device:
@@ -32,11 +36,17 @@ def choose_device(name: str) -> Device:
     return "cuda" if there else "cpu"
 
 
+def _is_loadable(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
 def _has_cuda() -> bool:
     # PyTorch takes a second to load and half a gigabyte: it is asked only where there is a driver.
-    try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
+    if not (_AMD_DEVICE.exists() or any(map(_is_loadable, _NVIDIA_DRIVERS))):
         return False
     import torch
 
