@@ -126,6 +126,13 @@ def gray_level(page) -> float:
     return float(picture[-12:-4, 4:20].mean())
 
 
+def expect_gray(page, level: float) -> None:
+    """Wait until the picture is so bright: under load it comes to the screen late."""
+    end = monotonic() + 5
+    while (found := gray_level(page)) != pytest.approx(level, abs=2):
+        assert monotonic() < end, f"{found}, not {level}"
+
+
 def pixels_of(page, canvas: str) -> np.ndarray:
     """Return what is drawn on a canvas, uint8 (H, W, 4), RGBA."""
     address = page.evaluate(f"document.querySelector('{canvas}').toDataURL()")
@@ -147,12 +154,12 @@ def test_every_step_shows_the_next_frame_and_its_own_values(show, analyse, video
     for index in range(1, 4):
         page.keyboard.press(".")
         wait_for_frame(page, index)
-        assert gray_level(page) == pytest.approx(5 * index, abs=2)
+        expect_gray(page, 5 * index)
     page.keyboard.press("ArrowLeft")
     wait_for_frame(page, 2)
     page.keyboard.press("Shift+ArrowRight")
     wait_for_frame(page, 27)
-    assert gray_level(page) == pytest.approx(135, abs=2)
+    expect_gray(page, 135)
     assert page.locator("#time").inner_text() == "0:01.080 · frame 27"
     page.keyboard.press("End")
     wait_for_frame(page, 49)
@@ -211,7 +218,7 @@ def test_late_and_turned_videos_are_in_step(show, analyse, tmp_path, name, setti
     wait_for_video(page)
     page.evaluate("report.player.seek(31)")
     wait_for_frame(page, 31)
-    assert gray_level(page) == pytest.approx(155, abs=2)
+    expect_gray(page, 155)
     assert page.evaluate("[report.player.video.videoWidth, report.player.video.videoHeight]") == [320, 180]
     assert page.locator("#source").is_hidden()
 
@@ -339,7 +346,7 @@ def test_what_the_browser_cannot_play_is_said_and_another_can_be_chosen(
     wait_for_video(page)
     page.evaluate("report.player.seek(20)")
     wait_for_frame(page, 20)
-    assert gray_level(page) == pytest.approx(100, abs=2)
+    expect_gray(page, 100)
     assert page.locator("#source").inner_text() == "clip.mp4"
 
 
