@@ -80,7 +80,7 @@ def _find_5(images: np.ndarray) -> Arrays:
         picture = _enlarge(image)
         found = detector.detect_faces(picture)
         if len(found) == 0:
-            found = detector.refine_faces(picture, whole)
+            found = detector.locate_faces(picture, whole)
         if found.scores[0] > _MIN_SCORE:
             landmarks[i], boxes[i] = found.landmarks[0], found.boxes[0]
     scale = side / _SEARCH_SIDE_PX

@@ -23,6 +23,14 @@ _PYRAMID_FACTOR = 0.709
 """Step between two scales; half the area, as in the paper."""
 _PNET_CELL_PX = 12
 _PNET_STRIDE_PX = 2
+_LOOK_SCALE = 0.9
+_LOOK_DOWN = 0.034
+"""Where O-Net looks within the cascade, against the square about the box that it then gives: a tenth
+smaller, and lower by this part of its side. Medians of 853 faces (8 clips of Java-SED, 2 of RAVDESS, the
+demo); left and right are taken for alike. Looked for in that square itself, faces are stretched: eyes 0.7 %
+of the face's width too high, the mouth as much too low. Against the cascade on every frame of those clips
+95 % of the eyes lie within 2.5 % of the width, and would within 3.6 %; boxes share 0.937 of their union, and
+would 0.911."""
 _BATCH = 32
 """Crops per pass through R-Net or O-Net: more fall out of the processor's cache, at up to twice the time."""
 
@@ -123,8 +131,12 @@ class MtcnnDetector:
                 wholly outside of the frame get score 0.
         Returns: M faces in the order of `boxes`.
         """
+        return self.locate_faces(frame, _squares_to_look_at(boxes))
+
+    def locate_faces(self, frame: np.ndarray, squares: np.ndarray) -> Detections:
+        """Show O-Net these squares, float32 (M, 4), as they are; as `refine_faces` otherwise."""
         _check_frame(frame)
-        return self._locate(frame, square_boxes(boxes))
+        return self._locate(frame, square_boxes(squares))
 
     def _propose(self, image: np.ndarray) -> np.ndarray:
         """P-Net over the pyramid: (M, 4) square boxes in pixels of `image`."""
@@ -265,6 +277,15 @@ def square_boxes(boxes: np.ndarray) -> np.ndarray:
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True, initial=-np.inf) / 2
+    return np.concatenate([centre - half, centre + half], axis=1)
+
+
+def _squares_to_look_at(boxes: np.ndarray) -> np.ndarray:
+    """(M, 4): what the cascade would show to O-Net of faces whose boxes were these."""
+    squares = square_boxes(boxes)
+    side = squares[:, 2:] - squares[:, :2]
+    centre = (squares[:, :2] + squares[:, 2:]) / 2 + side * np.array([0, _LOOK_DOWN], np.float32)
+    half = side * np.float32(_LOOK_SCALE / 2)
     return np.concatenate([centre - half, centre + half], axis=1)
 
 

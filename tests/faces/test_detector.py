@@ -153,3 +153,15 @@ def test_moving_portrait_is_followed(mtcnn, astronaut, scenery, run, share):
 def test_black_video_and_tiny_video(mtcnn, run):
     for side in (20, 100):
         assert run(np.zeros((15, side, side, 3), np.uint8), FaceTracker(mtcnn)).tracks == ()
+
+
+def test_refinement_looks_where_the_cascade_would(mtcnn, astronaut, share):
+    """Looked at again and again from its own box, a face stays where the cascade saw it."""
+    (box,) = mtcnn.detect_faces(astronaut).boxes
+    refined, stretched = [box], [box]
+    for _ in range(10):
+        refined.append(mtcnn.refine_faces(astronaut, refined[-1][None]).boxes[0])
+        stretched.append(mtcnn.locate_faces(astronaut, stretched[-1][None]).boxes[0])
+    least, least_stretched = (min(share(one, box) for one in boxes) for boxes in (refined, stretched))
+    assert least > 0.92
+    assert least > least_stretched

@@ -17,7 +17,7 @@ FLOORS = {
     "comes_and_goes": (0.98, 0.85),
     "crossing": (0.95, 0.85),
     "leaving": (0.95, 0.85),
-    "half_outside": (0.0, 0.7),
+    "half_outside": (0.0, 0.65),
     "hundred": (0.97, 0.75),
     "tiny": (0.95, 0.75),
     "filling": (0.97, 0.85),
