@@ -36,7 +36,10 @@ _STAGES = {
     "refinement": ["emotemporal.faces.detector.MtcnnDetector.refine_faces"],
     "alignment": ["emotemporal.faces.gathering.align_faces"],
     "frame network": ["emotemporal.models.classifier.EmotionClassifier.classify_crops"],
-    "temporal head": ["emotemporal.models.classifier.EmotionClassifier.classify_sequence"],
+    "temporal head": [
+        "emotemporal.models.windows.WindowedHead.add",
+        "emotemporal.models.windows.WindowedHead.finish",
+    ],
     "smoothing": ["emotemporal.pipeline.smooth_probs"],
     "writing": ["emotemporal.report.tables.write_json", "emotemporal.report.tables.write_frames_csv"],
     # Generators: what is left of them once the stages that they call are taken off.

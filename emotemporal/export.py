@@ -25,9 +25,10 @@ from emotemporal.compiled import convert_network
 from emotemporal.errors import OutputError, UsageError
 from emotemporal.files import save_json
 from emotemporal.models.backbone import normalise_crops
-from emotemporal.models.classifier import WINDOW_SECONDS, EmotionClassifier, FrameEvidence
+from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
 from emotemporal.models.exportable import ExportableFrame, ExportableHead
 from emotemporal.models.network import FrameNetwork
+from emotemporal.models.windows import WINDOW_SECONDS
 from emotemporal.networks import build_classifier
 from emotemporal.structures import ClipBatch
 from emotemporal.weights import load_frame_network, load_head

@@ -15,13 +15,13 @@ from emotemporal.faces.align import resize_crops
 from emotemporal.faces.choice import DetectorChoice
 from emotemporal.faces.detector import FaceDetector, detector_identity
 from emotemporal.faces.gathering import PerPerson as PerPerson
-from emotemporal.faces.gathering import SeenFaces
 from emotemporal.faces.gathering import iter_face_crops as iter_face_crops
 from emotemporal.faces.gathering import track_faces as track_faces
 from emotemporal.faces.tracker import FaceTracker
 from emotemporal.labelling.aggregation import aggregate_sum, aggregate_vote, result_from_probs
 from emotemporal.labelling.smoothing import Smoothing, fill_gaps, smooth_probs
-from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
+from emotemporal.models.classifier import EmotionClassifier
+from emotemporal.models.person import PeopleEvidence, PersonEvidence, PersonProbs, SeenFaces
 from emotemporal.networks import build_classifier, build_landmark_finder, choose_labels
 from emotemporal.report.overlay_video import Progress
 from emotemporal.report.overlay_video import write_overlay as write_overlay
@@ -266,8 +266,9 @@ class EmotionPipeline:
         # PyTorch warns of arrays that cannot be written to, such as views of a file.
         fitted = np.require(resize_crops(crops, self.checkpoint.header.geometry.side_px), requirements="W")
         with one_torch_thread() if self._one_torch_thread else nullcontext():
-            evidence = self.classifier.classify_crops(fitted)
-            return self._timeline(1, seconds, seconds, evidence, None, smooth, frame_labels)
+            person = PersonEvidence(self.classifier)
+            person.add(self.classifier.classify_crops(fitted), seconds)
+            return self._timeline(1, seconds, person.finish(), smooth, frame_labels)
 
     def _require_options(self, frame_labels: FrameLabels, min_confidence: float) -> None:
         if not 0 <= min_confidence <= 1:
@@ -286,7 +287,7 @@ class EmotionPipeline:
     ) -> VideoAnalysis:
         header = self.checkpoint.header
         tracker = FaceTracker(self.detector)
-        evidence, landmarks = PerPerson(), PerPerson()
+        people = PeopleEvidence(self.classifier)
         frame_index, pts_seconds = [], []
         with one_torch_thread() if self._one_torch_thread else nullcontext():
             # While faces are followed in this thread, those of the frames before are classified in another.
@@ -297,24 +298,21 @@ class EmotionPipeline:
                     if len(crops) == 0:
                         continue
                     on_faces(rows)
-                    if self._find_landmarks is not None:
-                        landmarks.add(rows, self._find_landmarks(rows))
-                    # Without the pictures, which would stay in memory.
-                    classified.submit(SeenFaces(rows.frame_index, rows.track_id), crops, rows.landmarks)
-                    for seen, found in classified.results(max_left=_CROPS_AHEAD):
-                        evidence.add(seen, *found)
-                for seen, found in classified.results(max_left=0):
-                    evidence.add(seen, *found)
+                    points = None if self._find_landmarks is None else self._find_landmarks(rows)
+                    seen = SeenFaces(rows.track_id, rows.pts_seconds, points)
+                    classified.submit(seen, crops, rows.landmarks)
+                    for faces, found in classified.results(max_left=_CROPS_AHEAD):
+                        people.add(faces, found)
+                for faces, found in classified.results(max_left=0):
+                    people.add(faces, found)
                 info, decoder, warnings = reader.info, reader.decoder, list(reader.warnings)
             tracks = tracker.tracks()
             # Each person's evidence is let go once their timeline is made.
             timelines = [
                 self._timeline(
                     track.track_id,
-                    track.pts_seconds[track.seen],
                     track.pts_seconds,
-                    FrameEvidence(*evidence.take(track)),
-                    None if self._find_landmarks is None else landmarks.take(track)[0],
+                    people.take(track.track_id),
                     smooth,
                     frame_labels,
                 )
@@ -344,6 +342,7 @@ class EmotionPipeline:
                 "detector": detector_identity(self.detector),
                 "device": self.device,
                 "backend": self.backend,
+                "precision": self.classifier.frame.precision,
                 "dwell_seconds": header.dwell_seconds,
                 "versions": versions(),
             },
@@ -353,30 +352,27 @@ class EmotionPipeline:
     def _timeline(
         self,
         track_id: int,
-        seconds: np.ndarray,
-        all_seconds: np.ndarray,
-        evidence: FrameEvidence,
-        landmarks68: np.ndarray | None,
+        pts_seconds: np.ndarray,
+        found: PersonProbs,
         smooth: Smoothing,
         frame_labels: FrameLabels,
     ) -> EmotionTimeline:
-        """Return what a person shows, whose frames' times are `all_seconds` and of those seen `seconds`."""
+        """Return what a person shows on all frames of their track, (L,), seen on it or not."""
         merge = self.label_map.merge_probs
-        probs = merge(np.exp(evidence.log_probs))
+        probs = merge(found.of_frames)
         clip: dict[str, ClipResult] = {}
         labelled = probs
-        if self.classifier.head is not None:
-            temporal, clip_probs = self.classifier.classify_sequence(evidence, seconds, landmarks68)
-            clip["head"] = result_from_probs(merge(clip_probs), self.labels)
+        if found.temporal is not None and found.clip is not None:
+            clip["head"] = result_from_probs(merge(found.clip), self.labels)
             if frame_labels == "head":
-                labelled = merge(temporal)
+                labelled = merge(found.temporal)
         clip["sum"] = aggregate_sum(probs, self.labels)
         clip["vote"] = aggregate_vote(probs, self.labels)
         dwell = self.checkpoint.header.dwell_seconds
-        filled = fill_gaps(labelled, seconds, all_seconds)
+        filled = fill_gaps(labelled, found.pts_seconds, pts_seconds)
         return EmotionTimeline(
             track_id=track_id,
-            frame_probs=fill_gaps(probs, seconds, all_seconds),
-            smoothed_probs=smooth_probs(filled, all_seconds, method=smooth, dwell_seconds=dwell),
+            frame_probs=fill_gaps(probs, found.pts_seconds, pts_seconds),
+            smoothed_probs=smooth_probs(filled, pts_seconds, method=smooth, dwell_seconds=dwell),
             clip=clip,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 
@@ -43,22 +42,13 @@ def iter_face_crops(
         on_progress("faces", done, reader.info.num_frames)
 
 
-class SeenFaces(NamedTuple):
-    """Whose faces are seen on which frames, M rows."""
-
-    frame_index: np.ndarray
-    """int64 (M,)."""
-    track_id: np.ndarray
-    """int64 (M,)."""
-
-
 class PerPerson:
     """Gathers what is found of faces as frames go by, and gives it back person by person."""
 
     def __init__(self) -> None:
         self._parts: dict[int, list[tuple[np.ndarray, ...]]] = {}
 
-    def add(self, rows: FaceRows | SeenFaces, *values: np.ndarray) -> None:
+    def add(self, rows: FaceRows, *values: np.ndarray) -> None:
         """Take arrays (M, ...), a row of each for every face of consecutive frames."""
         for track_id in np.unique(rows.track_id):
             chosen = rows.track_id == track_id

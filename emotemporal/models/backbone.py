@@ -42,18 +42,20 @@ class _SqueezeExcite(nn.Module):
         return x * torch.sigmoid(scale)[:, :, None, None]
 
 
-class _Block(nn.Module):
+class ResidualBlock(nn.Module):
     """BN-ReLU-conv twice, squeeze-excite, plus the shortcut."""
 
     def __init__(self, width_in: int, width: int, stride: int, *, squeeze_excitation: bool) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(width_in)
-        self.conv1 = nn.Conv2d(width_in, width, 3, stride, 1, bias=False)
+        self.conv1: nn.Module = nn.Conv2d(width_in, width, 3, stride, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.conv2: nn.Module = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.excite = _SqueezeExcite(width) if squeeze_excitation else nn.Identity()
         reshapes = stride != 1 or width_in != width
-        self.shortcut = nn.Conv2d(width_in, width, 1, stride, bias=False) if reshapes else None
+        self.shortcut: nn.Module | None = None
+        if reshapes:
+            self.shortcut = nn.Conv2d(width_in, width, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         active = F.relu(self.norm1(x))
@@ -75,7 +77,9 @@ class SEResNet(FrameNetwork):
         for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             for i in range(depth):
                 stride = 2 if i == 0 and stage > 0 else 1
-                blocks.append(_Block(width_in, width, stride, squeeze_excitation=spec.squeeze_excitation))
+                blocks.append(
+                    ResidualBlock(width_in, width, stride, squeeze_excitation=spec.squeeze_excitation)
+                )
                 width_in = width
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.BatchNorm2d(width_in)

@@ -8,16 +8,12 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from scipy.special import log_softmax
 
-from emotemporal.faces.geometry import fill_missing, geometry_stream
 from emotemporal.models.specs import BackboneSpec, HeadSpec
+from emotemporal.models.windows import WindowedHead
 from emotemporal.structures import PaddedClips
 
 Backend = Literal["torch", "openvino"]
-
-# A head sees this much of a track at once, in steps of half of it: about the longest training clip,
-# and a bound on memory however long the video is.
-WINDOW_SECONDS = 8.0
-_WINDOWS_AT_ONCE = 16
+Precision = Literal["float32", "bf16", "int8"]
 
 
 class FrameEvidence(NamedTuple):
@@ -34,6 +30,11 @@ class FrameRunner(Protocol):
 
     @property
     def spec(self) -> BackboneSpec: ...
+
+    @property
+    def precision(self) -> Precision:
+        """What its convolutions are computed in."""
+        ...
 
     def run(self, crops: np.ndarray, landmarks: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
         """Run over crops of any number.
@@ -123,7 +124,7 @@ class EmotionClassifier:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Run the temporal head over one person's frames.
 
-        Long sequences go through overlapping windows whose frames are blended.
+        Long sequences go through overlapping windows whose frames are blended, see `models.windows`.
 
         Args:
             evidence: of L frames, in order; None for a head of geometry alone.
@@ -136,69 +137,16 @@ class EmotionClassifier:
             UsageError: a stream that the head was trained on is missing.
             DataError: the head sees geometry, and no frame has landmarks.
         """
-        head = self.head
-        if head is None:
+        windows = self.windowed_head()
+        windows.add(evidence, pts_seconds, landmarks68)
+        return windows.finish()
+
+    def windowed_head(self) -> WindowedHead:
+        """Return the temporal head for one person whose frames come in one after the other.
+
+        Raises:
+            ValueError: there is no head.
+        """
+        if self.head is None:
             raise ValueError("this checkpoint has no temporal head")
-        windows = _windows(pts_seconds)
-        weights = [_window_weights(pts_seconds[window]) for window in windows]
-        total = np.zeros(len(pts_seconds))
-        for window, weight in zip(windows, weights, strict=True):
-            total[window] += weight
-        head.spec.require_streams(appearance=evidence is not None, geometry=landmarks68 is not None)
-        # Before windows are cut, one of which may have none.
-        points = None
-        if landmarks68 is not None and head.spec.sees_geometry:
-            points = fill_missing(landmarks68, pts_seconds)
-        frame_probs = np.zeros((len(pts_seconds), len(self.labels)))
-        clip_probs = np.zeros(len(self.labels))
-        for start in range(0, len(windows), _WINDOWS_AT_ONCE):
-            chunk = slice(start, start + _WINDOWS_AT_ONCE)
-            found = self._run_head(head, evidence, pts_seconds, points, windows[chunk])
-            for window, weight, (frames, clip) in zip(windows[chunk], weights[chunk], found, strict=True):
-                share = weight / total[window]
-                frame_probs[window] += share[:, None] * frames
-                # Every frame counts once in the clip, in whatever windows it was seen.
-                clip_probs += share.sum() * clip
-        return frame_probs.astype(np.float32), (clip_probs / clip_probs.sum()).astype(np.float32)
-
-    @staticmethod
-    def _run_head(
-        head: HeadRunner,
-        evidence: FrameEvidence | None,
-        pts_seconds: np.ndarray,
-        points: np.ndarray | None,
-        windows: Sequence[slice],
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        embeddings = log_probs = geometry = None
-        if evidence is not None:
-            embeddings = [evidence.embeddings[window] for window in windows]
-            log_probs = [evidence.log_probs[window] for window in windows]
-        if points is not None:
-            # Of each window by itself, as of a training clip.
-            geometry = [geometry_stream(points[window], pts_seconds[window]) for window in windows]
-        seconds = [pts_seconds[window] for window in windows]
-        frames, clips = head.run(PaddedClips.pad(embeddings, log_probs, seconds, geometry=geometry))
-        lengths = [window.stop - window.start for window in windows]
-        return [(frames[row, :length], clips[row]) for row, length in enumerate(lengths)]
-
-
-def _window_weights(seconds: np.ndarray) -> np.ndarray:
-    """(L,): a frame near a window's edge has less context there than in the neighbouring window."""
-    return np.minimum(seconds - seconds[0], seconds[-1] - seconds) + 1e-3
-
-
-def _windows(pts_seconds: np.ndarray) -> list[slice]:
-    """Cut a track into windows of `WINDOW_SECONDS` that overlap by half; a short one stays whole."""
-    first, last = float(pts_seconds[0]), float(pts_seconds[-1])
-    if last - first <= WINDOW_SECONDS:
-        return [slice(0, len(pts_seconds))]
-    num = int(np.ceil((last - first) / (WINDOW_SECONDS / 2))) - 1
-    starts = np.linspace(first, last - WINDOW_SECONDS, num)
-    found = [
-        slice(
-            int(np.searchsorted(pts_seconds, start - 1e-6)),
-            int(np.searchsorted(pts_seconds, start + WINDOW_SECONDS + 1e-6)),
-        )
-        for start in starts
-    ]
-    return [window for window in found if window.stop > window.start]
+        return WindowedHead(self.head, len(self.labels))

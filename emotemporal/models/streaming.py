@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emotemporal.models.classifier import WINDOW_SECONDS
 from emotemporal.models.temporal import MOTION_SECONDS, RecurrentEncoder, TemporalHead, redistribute, temper
 from emotemporal.models.torch_runners import TorchHead
+from emotemporal.models.windows import WINDOW_SECONDS
 
 
 class StreamOutput(NamedTuple):

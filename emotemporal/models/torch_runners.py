@@ -7,6 +7,7 @@ import torch
 
 from emotemporal.errors import UsageError
 from emotemporal.models.backbone import normalise_crops
+from emotemporal.models.classifier import Precision
 from emotemporal.models.mixed import landmark_vector
 from emotemporal.models.network import FrameNetwork, FrameOutput
 from emotemporal.models.specs import BackboneSpec, HeadSpec
@@ -29,6 +30,10 @@ class TorchFrame:
     @property
     def spec(self) -> BackboneSpec:
         return self.network.spec
+
+    @property
+    def precision(self) -> Precision:
+        return "bf16" if computes_in_bf16(self.device) else "float32"
 
     def run(self, crops: np.ndarray, landmarks: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Do what `FrameRunner.run` says."""
@@ -68,13 +73,18 @@ class TorchHead:
         return frames.exp().cpu().numpy(), of_clips.exp().cpu().numpy()
 
 
+def computes_in_bf16(device: torch.device) -> bool:
+    """Return whether a device computes in bf16 natively."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def best_autocast(device: torch.device) -> contextlib.AbstractContextManager:
     """Return bf16 autocast where the device computes in bf16 natively, else float32."""
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported()
-    else:
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.autocast(device.type, torch.bfloat16) if native else contextlib.nullcontext()
+    if computes_in_bf16(device):
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
 
 
 @torch.inference_mode()

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _DIGITS = {"x1": 2, "y1": 2, "x2": 2, "y2": 2}  # all others: six, the microseconds of a time
-# Rows turned into text at a time: text takes some ten times the room of the numbers.
-_ROWS_AT_ONCE = 5000
+# Frames turned into text at a time: text takes some ten times the room of the numbers.
+_FRAMES_AT_ONCE = 2000
 
 
 def write_frames_csv(analysis: VideoAnalysis, path: str | Path) -> None:
@@ -36,10 +36,10 @@ def write_frames_csv(analysis: VideoAnalysis, path: str | Path) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    table = analysis.to_dataframe()
     with open_to_replace(path) as file:
-        for first in range(0, max(1, len(table)), _ROWS_AT_ONCE):
-            rows = _as_text(table[first : first + _ROWS_AT_ONCE], labels=analysis.labels)
+        for first in range(0, max(1, len(analysis.frame_index)), _FRAMES_AT_ONCE):
+            table = analysis.to_dataframe(slice(first, first + _FRAMES_AT_ONCE))
+            rows = _as_text(table, labels=analysis.labels)
             rows.to_csv(file, header=first == 0, index=False, lineterminator="\n")
 
 

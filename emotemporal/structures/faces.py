@@ -88,6 +88,11 @@ class FaceRows:
         """int64 (M,), each row's frame in the video."""
         return self.frames.frame_index[self.row_frame]
 
+    @property
+    def pts_seconds(self) -> np.ndarray:
+        """float64 (M,), the time of each row's frame."""
+        return self.frames.pts_seconds[self.row_frame]
+
 
 @dataclass(frozen=True, eq=False)
 class Track:

@@ -105,15 +105,17 @@ class EmotionTimeline:
         require_array(self, "frame_probs", np.float32, (None, None))
         require_array(self, "smoothed_probs", np.float32, self.frame_probs.shape)
 
-    def frame_labels(self, min_confidence: float = 0.0) -> np.ndarray:
+    def frame_labels(self, min_confidence: float = 0.0, rows: slice = slice(None)) -> np.ndarray:
         """Return the smoothed label of every frame.
 
         Args:
             min_confidence: a smoothed probability below it leaves the frame uncertain.
+            rows: which of the L frames.
         Returns: int64 (L,), positions of emotions; C where uncertain.
         """
-        labels = self.smoothed_probs.argmax(1)
-        labels[self.smoothed_probs.max(1) < min_confidence] = self.smoothed_probs.shape[1]
+        probs = self.smoothed_probs[rows]
+        labels = probs.argmax(1)
+        labels[probs.max(1) < min_confidence] = probs.shape[1]
         return labels
 
     @property
@@ -159,41 +161,51 @@ class VideoAnalysis:
         """What frames and clips are called: `labels`, and `uncertain` last where anything can be."""
         return (*self.labels, UNCERTAIN) if self.min_confidence > 0 else self.labels
 
-    def frame_labels(self, timeline: EmotionTimeline) -> np.ndarray:
+    def frame_labels(self, timeline: EmotionTimeline, rows: slice = slice(None)) -> np.ndarray:
         """Return the smoothed label of a person's every frame: int64 (L,), positions in `told_labels`."""
-        return timeline.frame_labels(self.min_confidence)
+        return timeline.frame_labels(self.min_confidence, rows)
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def to_dataframe(self, frames: slice = slice(None)) -> pd.DataFrame:
         """Return one row for every decoded frame and person, ordered by frame, then by person.
 
         Columns: frame_index, pts_seconds, track_id (Int64, missing without a face), status, x1, y1, x2, y2,
         score, emotion, smoothed_emotion (one of `told_labels`), confidence (the highest smoothed
         probability), then `p_<emotion>` (frame by frame) and `s_<emotion>` (smoothed). A frame without a
         face has status `no_face`.
+
+        Args:
+            frames: which of the decoded frames, in steps of one. A long video's whole table takes many times
+                the room of the analysis.
         """
         import pandas as pd
 
         names = np.array(self.told_labels)
+        chosen, chosen_seconds = self.frame_index[frames], self.pts_seconds[frames]
+        covered = np.zeros(len(chosen), bool)
         parts = []
         for track, timeline in zip(self.tracks, self.timelines, strict=True):
-            smoothed = timeline.smoothed_probs
+            ends = (0, 0) if len(chosen) == 0 else (chosen[0], chosen[-1] + 1)
+            rows = slice(*np.searchsorted(track.frame_index, ends))
+            num_rows = rows.stop - rows.start
+            if num_rows == 0:
+                continue
+            covered[np.searchsorted(chosen, track.frame_index[rows])] = True
+            raw, smoothed = timeline.frame_probs[rows], timeline.smoothed_probs[rows]
             columns: dict[str, Any] = {
-                "frame_index": track.frame_index,
-                "pts_seconds": track.pts_seconds,
-                "track_id": np.full(len(track), track.track_id),
-                "status": np.array([status.name.lower() for status in TrackStatus])[track.status],
-                **dict(zip(("x1", "y1", "x2", "y2"), track.boxes.T, strict=True)),
-                "score": track.scores,
-                "emotion": names[timeline.frame_probs.argmax(1)],
-                "smoothed_emotion": names[self.frame_labels(timeline)],
+                "frame_index": track.frame_index[rows],
+                "pts_seconds": track.pts_seconds[rows],
+                "track_id": np.full(num_rows, track.track_id),
+                "status": np.array([status.name.lower() for status in TrackStatus])[track.status[rows]],
+                **dict(zip(("x1", "y1", "x2", "y2"), track.boxes[rows].T, strict=True)),
+                "score": track.scores[rows],
+                "emotion": names[raw.argmax(1)],
+                "smoothed_emotion": names[self.frame_labels(timeline, rows)],
                 "confidence": smoothed.max(1),
-                **{f"p_{name}": timeline.frame_probs[:, i] for i, name in enumerate(self.labels)},
+                **{f"p_{name}": raw[:, i] for i, name in enumerate(self.labels)},
                 **{f"s_{name}": smoothed[:, i] for i, name in enumerate(self.labels)},
             }
             parts.append(pd.DataFrame(columns))
-        covered = np.concatenate([np.empty(0, np.int64), *(t.frame_index for t in self.tracks)])
-        empty = ~np.isin(self.frame_index, covered)
-        columns = {"frame_index": self.frame_index[empty], "pts_seconds": self.pts_seconds[empty]}
+        columns = {"frame_index": chosen[~covered], "pts_seconds": chosen_seconds[~covered]}
         parts.append(pd.DataFrame(columns).assign(status="no_face"))
         order = ["frame_index", "pts_seconds", "track_id", "status", "x1", "y1", "x2", "y2", "score"]
         order += ["emotion", "smoothed_emotion", "confidence"]

@@ -13,6 +13,7 @@ from file_corpus import serve
 
 from emotemporal.cli.predict_clip import main
 from emotemporal.labels import FER7
+from emotemporal.models.person import PersonEvidence
 from emotemporal.pipeline import EmotionPipeline
 
 BAD_NAMES = ("text.mp4", "empty.mp4", "cut.mp4", "nothing", "absent.mp4", "long" * 80 + ".mp4")
@@ -103,10 +104,13 @@ def test_a_frame_network_has_no_head(portrait_picture, tiny_frame_checkpoint, tm
 def test_frame_labels_are_those_of_the_network_or_of_the_head(short_clip, tiny_clip_checkpoint, monkeypatch):
     pipeline = EmotionPipeline.load(tiny_clip_checkpoint, "cpu")
     certain = np.eye(len(FER7), dtype=np.float32)[2]
+    finish = PersonEvidence.finish
     monkeypatch.setattr(
-        pipeline.classifier,
-        "classify_sequence",
-        lambda evidence, pts, landmarks68: (np.tile(certain, (len(pts), 1)), certain),
+        PersonEvidence,
+        "finish",
+        lambda person: (found := finish(person))._replace(
+            temporal=np.tile(certain, (len(found.pts_seconds), 1)), clip=certain
+        ),
     )
     for source in ("network", "head"):
         analysis = pipeline.analyze(short_clip, smooth="none", frame_labels=source)
