@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 from emotemporal.report.canvas import RgbCanvas, YuvCanvas
 from emotemporal.report.overlay import OverlayRenderer
 from emotemporal.structures import VideoAnalysis
+from emotemporal.video.ahead import read_ahead
 from emotemporal.video.planes import NotPlain, plain_frames
 from emotemporal.video.reader import VideoReader
 from emotemporal.video.writer import VideoWriter, write_picture
 
 Progress = Callable[[str, int, int | None], None]
 """Called with the stage's name, the frames done, and their number where it is known."""
+_FRAMES_AHEAD = 4
 
 
 def _silent(stage: str, done: int, total: int | None) -> None:
@@ -74,13 +77,14 @@ def _write_on_planes(analysis: VideoAnalysis, path: str | Path, on_progress: Pro
     """
     info = analysis.info
     renderer = OverlayRenderer(analysis)
-    frames = plain_frames(info, analysis.pts_seconds)
-    first, colours = next(frames)
     total = len(analysis.frame_index)
-    with VideoWriter(path, **_frame_of(analysis), colours=colours) as writer:
-        everything = chain([(first, colours)], frames)
-        for index, ((frame, _), seconds) in enumerate(zip(everything, analysis.pts_seconds, strict=True)):
-            renderer.draw_on(partial(YuvCanvas, frame, colours), index)
-            writer.write_planes(frame, float(seconds))
-            on_progress("overlay", index + 1, total)
-    return list(writer.warnings)
+    # Frames are decoded while those before are encoded.
+    with closing(read_ahead(plain_frames(info, analysis.pts_seconds), depth=_FRAMES_AHEAD)) as frames:
+        first, colours = next(frames)
+        with VideoWriter(path, **_frame_of(analysis), colours=colours) as writer:
+            everything = chain([(first, colours)], frames)
+            for index, ((frame, _), seconds) in enumerate(zip(everything, analysis.pts_seconds, strict=True)):
+                renderer.draw_on(partial(YuvCanvas, frame, colours), index)
+                writer.write_planes(frame, float(seconds))
+                on_progress("overlay", index + 1, total)
+        return list(writer.warnings)

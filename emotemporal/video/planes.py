@@ -85,7 +85,8 @@ def plain_frames(info: VideoInfo, pts_seconds: np.ndarray) -> Iterator[tuple[av.
         with open_video(info.path) as container:
             stream = choose_stream(container, info.path)
             stream.thread_type = "AUTO"
-            stream.codec_context.thread_count = min(MAX_THREADS, os.cpu_count() or 1)
+            # Whoever draws on the frames encodes them meanwhile: more threads only wait for one another.
+            stream.codec_context.thread_count = max(1, min(MAX_THREADS, (os.cpu_count() or 1) // 2))
             for frame in container.decode(stream):
                 colours = Colours.of(frame, stream.codec_context)
                 expected = expected or (info.width, info.height, 0, colours)
