@@ -299,7 +299,7 @@ class EmotionPipeline:
                         continue
                     on_faces(rows)
                     points = None if self._find_landmarks is None else self._find_landmarks(rows)
-                    seen = SeenFaces(rows.track_id, rows.pts_seconds, points)
+                    seen = SeenFaces(rows.track_id, rows.frame_index, rows.pts_seconds, points)
                     classified.submit(seen, crops, rows.landmarks)
                     for faces, found in classified.results(max_left=_CROPS_AHEAD):
                         people.add(faces, found)

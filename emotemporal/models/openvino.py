@@ -29,14 +29,13 @@ _BATCH = 24
 class OpenVinoFrame:
     """A frame network as OpenVINO runs it: in bf16 where the processor computes in that, else in int8.
 
-    Attributes:
-        precision: `bf16`, `int8`, or `float32` for networks that are not known to be as good in int8.
-
     Args:
         spec: its dimensions.
         make_network: called only where nothing is kept.
         identity: of its weights, by which what was compiled is kept for the next time; None keeps nothing.
         num_threads: that run it.
+    Attributes:
+        precision: `bf16`, `int8`, or `float32` for networks that are not known to be as good in int8.
     Raises:
         UsageError: OpenVINO is not installed, or the network sees landmarks.
     """

@@ -9,6 +9,10 @@ import numpy as np
 from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
 
 _PARTS = 64
+_GONE_SECONDS = 5.0
+_GONE_FRAMES = 100
+"""Whoever was not seen for so long, and on so many frames, comes back as another person, if at all: a track
+ends at the first key frame, one in twelve, that comes more than half a second after a face was lost."""
 
 
 class PersonProbs(NamedTuple):
@@ -29,14 +33,16 @@ class SeenFaces(NamedTuple):
 
     track_id: np.ndarray
     """int64 (M,)."""
+    frame_index: np.ndarray
+    """int64 (M,), of each face's frame, non-decreasing."""
     pts_seconds: np.ndarray
-    """float64 (M,), of each face's frame."""
+    """float64 (M,), its time."""
     landmarks68: np.ndarray | None
     """float32 (M, 68, 2), for a head that sees them."""
 
 
 class PeopleEvidence:
-    """Everyone's frames, told apart.
+    """Everyone's frames, told apart; of those who are gone only probabilities are kept.
 
     Args:
         classifier: as of `PersonEvidence`.
@@ -45,10 +51,20 @@ class PeopleEvidence:
     def __init__(self, classifier: EmotionClassifier) -> None:
         self._classifier = classifier
         self._people: dict[int, PersonEvidence] = {}
+        self._last: dict[int, tuple[int, float]] = {}
+        """Frame and time at which those were seen who are not gone."""
+        self._gone: dict[int, PersonProbs] = {}
 
     def add(self, seen: SeenFaces, found: FrameEvidence) -> None:
-        """Take what was found of the faces on some frames, later than all before."""
+        """Take what was found of the faces, at least one, on some frames, later than all before.
+
+        Raises:
+            ValueError: someone comes back after more than five seconds and a hundred frames.
+            DataError: as of `PersonEvidence.finish`.
+        """
         for track_id in np.unique(seen.track_id).tolist():
+            if track_id in self._gone:
+                raise ValueError(f"track {track_id} was away for more than {_GONE_SECONDS:g} s")
             own = seen.track_id == track_id
             if track_id not in self._people:
                 self._people[track_id] = PersonEvidence(self._classifier)
@@ -57,9 +73,17 @@ class PeopleEvidence:
                 seen.pts_seconds[own],
                 None if seen.landmarks68 is None else seen.landmarks68[own],
             )
+            self._last[track_id] = int(seen.frame_index[own][-1]), float(seen.pts_seconds[own][-1])
+        now_frame, now_seconds = int(seen.frame_index[0]), float(seen.pts_seconds[0])
+        for track_id, (frame, seconds) in list(self._last.items()):
+            if now_frame - frame > _GONE_FRAMES and now_seconds - seconds > _GONE_SECONDS:
+                del self._last[track_id]
+                self._gone[track_id] = self._people.pop(track_id).finish()
 
     def take(self, track_id: int) -> PersonProbs:
         """Return what is known of one person, and forget them; see `PersonEvidence.finish`."""
+        if track_id in self._gone:
+            return self._gone.pop(track_id)
         return self._people.pop(track_id).finish()
 
 
