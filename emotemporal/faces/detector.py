@@ -32,8 +32,8 @@ of the face's width too high, the mouth as much too low. Against the cascade on 
 95 % of the eyes lie within 2.5 % of the width, and would within 3.6 %; boxes share 0.937 of their union, and
 would 0.911."""
 _SURE = 0.6
-"""Below this score a face is looked for in the whole square as well: after a jerk of the camera too little of it
-lies in the smaller one. On staged scenes nobody then gets a second id by shake, who else did 11 times in 8."""
+"""Below this score a face is looked for in the whole square as well: after a jerk of the camera too little of
+it lies in the smaller one. In 8 staged scenes with shake nobody then gets a second id; without, eleven do."""
 _BATCH = 32
 """Crops per pass through R-Net or O-Net: more fall out of the processor's cache, at up to twice the time."""
 
