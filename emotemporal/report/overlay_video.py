@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import av
+
 from emotemporal.report.canvas import RgbCanvas, YuvCanvas
 from emotemporal.report.overlay import OverlayRenderer
 from emotemporal.structures import VideoAnalysis
 from emotemporal.video.ahead import read_ahead
-from emotemporal.video.planes import NotPlain, plain_frames
+from emotemporal.video.planes import Colours, NotPlain, plain_frames
 from emotemporal.video.reader import VideoReader
 from emotemporal.video.writer import VideoWriter, write_picture
 
@@ -75,16 +77,23 @@ def _write_on_planes(analysis: VideoAnalysis, path: str | Path, on_progress: Pro
     Raises:
         NotPlain: they cannot be used so; nothing is written.
     """
-    info = analysis.info
-    renderer = OverlayRenderer(analysis)
     total = len(analysis.frame_index)
-    # Frames are decoded while those before are encoded.
-    with closing(read_ahead(plain_frames(info, analysis.pts_seconds), depth=_FRAMES_AHEAD)) as frames:
+    decoded = read_ahead(plain_frames(analysis.info, analysis.pts_seconds), depth=_FRAMES_AHEAD)
+    # Decoded, drawn on and encoded at once, each in a thread of its own.
+    with closing(read_ahead(_drawn_on(decoded, OverlayRenderer(analysis)), depth=_FRAMES_AHEAD)) as frames:
         first, colours = next(frames)
         with VideoWriter(path, **_frame_of(analysis), colours=colours) as writer:
             everything = chain([(first, colours)], frames)
             for index, ((frame, _), seconds) in enumerate(zip(everything, analysis.pts_seconds, strict=True)):
-                renderer.draw_on(partial(YuvCanvas, frame, colours), index)
                 writer.write_planes(frame, float(seconds))
                 on_progress("overlay", index + 1, total)
         return list(writer.warnings)
+
+
+def _drawn_on(
+    frames: Generator[tuple[av.VideoFrame, Colours], None, None], renderer: OverlayRenderer
+) -> Iterator[tuple[av.VideoFrame, Colours]]:
+    with closing(frames):
+        for index, (frame, colours) in enumerate(frames):
+            renderer.draw_on(partial(YuvCanvas, frame, colours), index)
+            yield frame, colours
