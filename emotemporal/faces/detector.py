@@ -151,14 +151,18 @@ class MtcnnDetector:
     def _propose(self, image: np.ndarray) -> np.ndarray:
         """P-Net over the pyramid: (M, 4) square boxes in pixels of `image`."""
         height, width = image.shape[:2]
-        boxes, scores = [], []
+        scales, levels = [], []
         level = image
         scale = _PNET_CELL_PX / self.min_face_px
         while min(height, width) * scale >= _PNET_CELL_PX:
             # Bilinear from one level to the next does not alias, the step is below 2; averaging each level
             # from the full image costs 5 ms more and finds no more faces.
             level = cv2.resize(level, (int(width * scale + 1), int(height * scale + 1)))
-            shift, probs = self._pnet(level[None])
+            scales.append(scale)
+            levels.append(level[None])
+            scale *= _PYRAMID_FACTOR
+        boxes, scores = [], []
+        for scale, (shift, probs) in zip(scales, self._pnet(levels), strict=True):
             rows, cols = np.nonzero(probs[0, 1] >= self.thresholds[0])
             corner = np.stack([cols, rows, cols, rows], axis=1).astype(np.float32) * _PNET_STRIDE_PX
             corner[:, 2:] += _PNET_CELL_PX
@@ -167,7 +171,6 @@ class MtcnnDetector:
             keep = _suppress(found[:, :4], score, max_overlap=0.5)
             boxes.append(found[keep])
             scores.append(score[keep])
-            scale *= _PYRAMID_FACTOR
         if not boxes:
             return np.zeros((0, 4), np.float32)
         box, score = np.concatenate(boxes), np.concatenate(scores)

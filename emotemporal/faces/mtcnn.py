@@ -6,7 +6,8 @@ Zhang, Zhang, Li, Qiao: Joint Face Detection and Alignment Using Multitask Casca
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 Network = Callable[[np.ndarray], tuple[np.ndarray, ...]]
 """Takes uint8 (B, H, W, 3) RGB; gives float32 (B, ...)."""
+PyramidNetwork = Callable[[Iterable[np.ndarray]], Iterable[tuple[np.ndarray, ...]]]
+"""The same for pictures of several sizes, in their order."""
 
 RNET_SIDE_PX = 24
 ONET_SIDE_PX = 48
@@ -28,7 +31,7 @@ ONET_SIDE_PX = 48
 class Cascade(NamedTuple):
     """The networks, from coarse to fine; each output is of a batch."""
 
-    pnet: Network
+    pnet: PyramidNetwork
     """Any size -> shifts of the box (B, 4, H', W'), probabilities (B, 2, H', W'), one cell every 2 pixels."""
     rnet: Network
     """24 x 24 -> shifts (B, 4), probabilities (B, 2)."""
@@ -47,10 +50,14 @@ def load_cascade(device: str | torch.device = "cpu", *, backend: Literal["torch"
         EmotemporalError: the weights are missing or damaged.
     """
     if backend == "torch":
-        from emotemporal.faces.mtcnn_torch import TorchNetwork
+        from emotemporal.faces.mtcnn_torch import TorchNetwork, record_network
 
-        return Cascade(*(TorchNetwork(name, device) for name in ("PNet", "RNet", "ONet")))
-    return Cascade(_compile("PNet", None), _compile("RNet", RNET_SIDE_PX), _compile("ONet", ONET_SIDE_PX))
+        if str(device) != "cpu":
+            pnet, rnet, onet = (record_network(name, device) for name in ("PNet", "RNet", "ONet"))
+            return Cascade(pnet.run_all, rnet, onet)
+        return Cascade(partial(map, TorchNetwork("PNet")), TorchNetwork("RNet"), TorchNetwork("ONet"))
+    proposals = partial(map, _compile("PNet", None))
+    return Cascade(proposals, _compile("RNet", RNET_SIDE_PX), _compile("ONet", ONET_SIDE_PX))
 
 
 def _compile(name: str, side_px: int | None) -> Network:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from emotemporal.errors import EmotemporalError
+from emotemporal.recorded import RecordedNetwork
 
 
 class _FromPixels(nn.Module):
@@ -22,17 +23,20 @@ class _FromPixels(nn.Module):
 
 
 class TorchNetwork:
-    """One of the networks, `PNet`, `RNet` or `ONet`, run by PyTorch."""
+    """One of the networks, `PNet`, `RNet` or `ONet`, run by PyTorch on the CPU."""
 
-    def __init__(self, name: str, device: str | torch.device) -> None:
+    def __init__(self, name: str) -> None:
         # bfloat16 is slower on the CPU for networks this narrow.
-        self._network = load_network(name).to(device).to(memory_format=torch.channels_last)
-        self._device = device
+        self._network = load_network(name).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def __call__(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
-        found = self._network(torch.from_numpy(batch).to(self._device))
-        return tuple(part.cpu().numpy() for part in found)
+        return tuple(part.numpy() for part in self._network(torch.from_numpy(batch)))
+
+
+def record_network(name: str, device: str | torch.device) -> RecordedNetwork:
+    """Return `PNet`, `RNet` or `ONet` as PyTorch runs it on a GPU."""
+    return RecordedNetwork(load_network(name).to(device).to(memory_format=torch.channels_last), device)
 
 
 def load_network(name: str) -> nn.Module:

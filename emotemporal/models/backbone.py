@@ -26,6 +26,11 @@ def normalise_crops(crops: Tensor) -> Tensor:
     crops = crops.to(torch.float32)
     if crops.ndim == 4:
         crops = crops @ torch.tensor(LUMA, device=crops.device)
+    return standardise_crops(crops)
+
+
+def standardise_crops(crops: Tensor) -> Tensor:
+    """Bring each gray crop, float32 (B, S, S), to zero mean and unit deviation: (B, 1, S, S)."""
     flat = crops.flatten(1)
     deviation, mean = torch.std_mean(flat, dim=1, keepdim=True)
     return ((flat - mean) / deviation.clamp_min(MIN_DEVIATION)).view_as(crops).unsqueeze(1)

@@ -4,15 +4,19 @@ import contextlib
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from emotemporal.errors import UsageError
-from emotemporal.models.backbone import normalise_crops
+from emotemporal.models.backbone import LUMA, normalise_crops, standardise_crops
 from emotemporal.models.classifier import Precision
 from emotemporal.models.mixed import landmark_vector
 from emotemporal.models.network import FrameNetwork, FrameOutput
 from emotemporal.models.specs import BackboneSpec, HeadSpec
 from emotemporal.models.temporal import TemporalHead, temper
+from emotemporal.recorded import RecordedNetwork, unrecorded
 from emotemporal.structures import ClipBatch, PaddedClips
+
+_BATCH_SIZE = 256
 
 
 class TorchFrame:
@@ -26,6 +30,11 @@ class TorchFrame:
     def __init__(self, network: FrameNetwork, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
+        self._recorded: RecordedNetwork | None = None
+        # Of landmarks so much is computed on the processor that little would be gained.
+        if self.device.type == "cuda" and not network.spec.landmarks:
+            self._luma = torch.tensor(LUMA, device=self.device)
+            self._recorded = RecordedNetwork(self._run_on_device, self.device)
 
     @property
     def spec(self) -> BackboneSpec:
@@ -37,7 +46,21 @@ class TorchFrame:
 
     def run(self, crops: np.ndarray, landmarks: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Do what `FrameRunner.run` says."""
-        return run_backbone(self.network, crops, device=self.device, landmarks=landmarks)
+        if self._recorded is None:
+            with unrecorded(self.device):
+                return run_backbone(self.network, crops, device=self.device, landmarks=landmarks)
+        parts = [crops[start : start + _BATCH_SIZE] for start in range(0, len(crops), _BATCH_SIZE)]
+        found = zip(*self._recorded.run_all(parts), strict=True)
+        return dict(zip(["embedding", *self.spec.label_sets], map(np.concatenate, found), strict=True))
+
+    def _run_on_device(self, crops: Tensor) -> tuple[Tensor, ...]:
+        """Return the embeddings and each label set's logits, float32, of crops as of `run_backbone`."""
+        # As `normalise_crops`, with no constant to be brought from the processor, which cannot be recorded.
+        gray = crops.float() @ self._luma if crops.ndim == 4 else crops.float()
+        inputs = standardise_crops(gray).contiguous(memory_format=torch.channels_last)
+        with best_autocast(self.device):
+            out = self.network(inputs)
+        return (out.embedding.float(), *(out.logits[name].float() for name in self.spec.label_sets))
 
 
 class TorchHead:
@@ -64,13 +87,14 @@ class TorchHead:
     @torch.inference_mode()
     def run(self, clips: PaddedClips) -> tuple[np.ndarray, np.ndarray]:
         """Do what `HeadRunner.run` says."""
-        batch = ClipBatch.of(clips).to(self.device)
-        out = self.network(batch.embeddings, batch.evidence, batch.seconds, batch.mask, batch.geometry)
-        # What the head adds is overconfident with new people; evidence that it left alone is calibrated.
-        excess, trained = self.temperature - 1, self.network.trained
-        frames = temper(out.frame_logits, trained, 1 + excess * out.frame_trust)
-        of_clips = temper(out.clip_logits, trained, 1 + excess * out.clip_trust)
-        return frames.exp().cpu().numpy(), of_clips.exp().cpu().numpy()
+        with unrecorded(self.device):
+            batch = ClipBatch.of(clips).to(self.device)
+            out = self.network(batch.embeddings, batch.evidence, batch.seconds, batch.mask, batch.geometry)
+            # What the head adds is overconfident with new people; evidence that it left alone is calibrated.
+            excess, trained = self.temperature - 1, self.network.trained
+            frames = temper(out.frame_logits, trained, 1 + excess * out.frame_trust)
+            of_clips = temper(out.clip_logits, trained, 1 + excess * out.clip_trust)
+            return frames.exp().cpu().numpy(), of_clips.exp().cpu().numpy()
 
 
 def computes_in_bf16(device: torch.device) -> bool:
@@ -93,7 +117,7 @@ def run_backbone(
     crops: np.ndarray,
     *,
     device: torch.device | str = "cpu",
-    batch_size: int = 256,
+    batch_size: int = _BATCH_SIZE,
     landmarks: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Run a frame network over crops of any number.
