@@ -38,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="of the clips")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(argv)
+    if not torch.cuda.is_available():
+        print("skipped: no CUDA device")
+        return
     pipeline = EmotionPipeline.load(device="cuda")
     detector = MTCNN(keep_all=True, post_process=False, device="cuda")
     found = {clip: ClipRounds(options.folder / clip) for clips in CLIPS.values() for clip in clips}

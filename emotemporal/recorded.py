@@ -74,7 +74,7 @@ class RecordedNetwork:
         # Few recordings for any number of faces; rows beyond it hold those of a batch before.
         rows = 1 << (len(batch) - 1).bit_length()
         shape = (rows, *batch.shape[1:])
-        recording = self._recordings.pop(shape, None) or self._record(shape, batch.dtype)
+        recording = self._recordings.pop(shape, None) or self._record(shape)
         self._recordings[shape] = recording
         if len(self._recordings) > _MAX_RECORDINGS:
             # It may still run.
@@ -84,9 +84,9 @@ class RecordedNetwork:
         recording.graph.replay()
         return [part[: len(batch)].to("cpu", non_blocking=True) for part in recording.given]
 
-    def _record(self, shape: tuple[int, ...], dtype: torch.dtype) -> _Recording:
+    def _record(self, shape: tuple[int, ...]) -> _Recording:
         with _recording:
-            taken = torch.zeros(shape, dtype=dtype, device=self._device)
+            taken = torch.zeros(shape, dtype=torch.uint8, device=self._device)
             # What libraries set up when they are first used cannot be recorded.
             self._network(taken)
             graph = torch.cuda.CUDAGraph()
