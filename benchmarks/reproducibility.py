@@ -89,7 +89,7 @@ def label(
     # Several threads are what a single video has; their number is that of the machine's cores.
     cores = mock.patch("emotemporal.pipeline.available_cores", return_value=threads + 1)
     reader = mock.patch("emotemporal.pipeline.VideoReader", partial(VideoReader, batch_size=batch_size))
-    exact = mock.patch("emotemporal.models.classifier.best_autocast", return_value=nullcontext())
+    exact = mock.patch("emotemporal.models.torch_runners.best_autocast", return_value=nullcontext())
     with cores, reader, exact if float32 else nullcontext(), _torch_threads(threads):
         return EmotionPipeline.load(device="cpu", backend=backend, one_thread=threads == 1).analyze(video)
 

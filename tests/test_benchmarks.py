@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import re
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
@@ -96,3 +98,13 @@ def test_afew2_means_over_seeds_by_hand(benchmark):
     assert found["settings"] == [{"epochs": 0}, {"epochs": 1}]
     low, high = found["interval"]
     assert 0.5 <= low < 0.75 < high <= 1
+
+
+def test_what_they_replace_in_the_package_is_there(root):
+    named = re.compile(r'"(emotemporal(?:\.\w+)+)"')
+    found = [
+        name for script in (root / "benchmarks").glob("*.py") for name in named.findall(script.read_text())
+    ]
+    assert len(found) > 10
+    for name in found:
+        assert resolve_name(name) is not None, name
