@@ -96,16 +96,16 @@ def measure_stages(pipeline: EmotionPipeline, video: Path) -> None:
     """Label a video with all stages timed, and print the table."""
     times = StageTimes()
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
-        command = [str(video), "--per-frame", "--output-dir", folder]
+        command = [str(video), "--per-frame", "--no-resume", "--output-dir", folder]
         stack.enter_context(patch.object(EmotionPipeline, "load", return_value=pipeline))
         stack.enter_context(redirect_stdout(io.StringIO()))
         # What is loaded with the first video is not counted.
-        predict_clip([*command, "--no-resume"])
+        predict_clip(command)
         for stage, places in _STAGES.items():
             for place in places:
                 stack.enter_context(_patched(place, stage, times))
         with Stopwatch() as watch:
-            predict_clip([*command, "--no-resume"])
+            predict_clip(command)
     total = watch.cost
     table = Table("stage", "calls", "wall s", "share", "thread CPU s", title=video.name, box=None)
     for stage in sorted(times.wall, key=lambda name: -times.wall[name]):

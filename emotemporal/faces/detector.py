@@ -354,8 +354,8 @@ def _shrink(picture: np.ndarray, side_px: int) -> np.ndarray:
     """Return a square picture averaged down, or enlarged, to a side."""
     whole = -(-len(picture) // (2 * side_px))
     if whole > 1:
-        # To a multiple of the side, in steps below 2 that skip no pixel: averages over whole pixels take half
-        # of the time or less, and differ by a quarter of a grey level.
+        # To a multiple of the side, in steps of at most 2, which skip no pixel. Averages of whole pixels take
+        # half of the time or less, and differ by a quarter of a grey level.
         multiple = whole * side_px
         picture = cv2.resize(picture, (multiple, multiple), interpolation=cv2.INTER_LINEAR)
     return cv2.resize(picture, (side_px, side_px), interpolation=cv2.INTER_AREA)
