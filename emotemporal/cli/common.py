@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from emotemporal.cli.interrupts import call_interruptibly
 from emotemporal.errors import OUT_OF_MEMORY, EmotemporalError, UsageError, is_out_of_memory
 from emotemporal.text import one_line, printable
 
@@ -71,7 +72,7 @@ def guarded(main: Callable[..., int]) -> Callable[..., int]:
                 # A terminal that lacks a sign shows another; that is no reason to stop.
                 stream.reconfigure(errors="replace")
         try:
-            code = main(argv)
+            code = call_interruptibly(lambda: main(argv))
             # Here, since what it says when Python ends is no one line.
             sys.stdout.flush()
             return code
