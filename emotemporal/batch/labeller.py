@@ -6,6 +6,7 @@ import errno
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from emotemporal.errors import (
 )
 from emotemporal.pipeline import EmotionPipeline, Progress, write_overlay
 from emotemporal.report.formats import FORMATS
+from emotemporal.report.overlay_video import decode_again
 from emotemporal.report.page import write_report_page
 from emotemporal.report.tables import write_frames_csv, write_json
 from emotemporal.structures import VideoAnalysis
@@ -118,19 +120,24 @@ class Labeller:
             on_progress=on_progress,
         )
         analysis = replace(analysis, settings={**analysis.settings, "aggregate": self._aggregate})
-        # The cheap results first, so that they are kept.
-        names = [f"{base.name}.json"]
-        write_json(analysis, f"{base}.json")
-        if request.per_frame:
-            names.append(f"{base.name}.frames.csv")
-            write_frames_csv(analysis, f"{base}.frames.csv")
-        names += self._write_formats(analysis, base, on_progress)
-        if request.overlay:
-            names.append(f"{base.name}.overlay{'.png' if analysis.info.is_still else '.mp4'}")
-            found = write_overlay(analysis, self._output_dir / names[-1], on_progress=on_progress)
-            if found:
-                analysis = replace(analysis, warnings=(*analysis.warnings, *found))
-                write_json(analysis, f"{base}.json")
+        with ExitStack() as resources:
+            decoded = None
+            if request.overlay and not analysis.info.is_still:
+                decoded = resources.enter_context(decode_again(analysis))
+            # The cheap results first, so that they are kept.
+            names = [f"{base.name}.json"]
+            write_json(analysis, f"{base}.json")
+            if request.per_frame:
+                names.append(f"{base.name}.frames.csv")
+                write_frames_csv(analysis, f"{base}.frames.csv")
+            names += self._write_formats(analysis, base, on_progress)
+            if request.overlay:
+                names.append(f"{base.name}.overlay{'.png' if analysis.info.is_still else '.mp4'}")
+                path = self._output_dir / names[-1]
+                found = write_overlay(analysis, path, decoded=decoded, on_progress=on_progress)
+                if found:
+                    analysis = replace(analysis, warnings=(*analysis.warnings, *found))
+                    write_json(analysis, f"{base}.json")
         left_out = _timed_of_picture(request) if analysis.info.is_still else []
         if left_out:
             warning = f"a picture has no time: {', '.join(left_out)} not written"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -35,8 +36,8 @@ class Canvas(Protocol):
         """Height and width in pixels."""
         ...
 
-    def fill(self, bar: Bar, colour: RGB) -> None:
-        """Paint a rectangle."""
+    def fill(self, bars: Sequence[Bar], colour: RGB) -> None:
+        """Paint rectangles."""
         ...
 
     def blit(self, chip: Chip, x: int, y: int) -> None:
@@ -57,8 +58,8 @@ class RgbCanvas:
     def shape(self) -> tuple[int, int]:
         return self._picture.shape[:2]
 
-    def fill(self, bar: Bar, colour: RGB) -> None:
-        _fill(self._picture, bar, colour)
+    def fill(self, bars: Sequence[Bar], colour: RGB) -> None:
+        _fill(self._picture, bars, colour)
 
     def blit(self, chip: Chip, x: int, y: int) -> None:
         _lay_over(self._picture, chip.pixels, chip.keep, x, y)
@@ -82,13 +83,12 @@ class YuvCanvas:
     def shape(self) -> tuple[int, int]:
         return self._planes[0].shape
 
-    def fill(self, bar: Bar, colour: RGB) -> None:
-        x1, y1, x2, y2 = bar
+    def fill(self, bars: Sequence[Bar], colour: RGB) -> None:
         # Half covered places get the full colour: a line of two pixels would lose half of it otherwise.
-        half = (x1 // 2, y1 // 2, (x2 + 1) // 2, (y2 + 1) // 2)
+        halves = [(x1 // 2, y1 // 2, (x2 + 1) // 2, (y2 + 1) // 2) for x1, y1, x2, y2 in bars]
         values = _yuv_of(colour, self._colours)
-        for plane, part, value in zip(self._planes, (bar, half, half), values, strict=True):
-            _fill(plane, part, value)
+        for plane, parts, value in zip(self._planes, (bars, halves, halves), values, strict=True):
+            _fill(plane, parts, value)
 
     def blit(self, chip: Chip, x: int, y: int) -> None:
         layers = _layers_of(chip, self._colours)
@@ -97,9 +97,10 @@ class YuvCanvas:
             _lay_over(plane, pixels, keep, *corner)
 
 
-def _fill(picture: np.ndarray, bar: Bar, colour: RGB | int) -> None:
-    # OpenCV includes the second corner and clips to the picture.
-    cv2.rectangle(picture, bar[:2], (bar[2] - 1, bar[3] - 1), colour, cv2.FILLED)
+def _fill(picture: np.ndarray, bars: Sequence[Bar], colour: RGB | int) -> None:
+    for x1, y1, x2, y2 in bars:
+        # OpenCV includes the second corner and clips to the picture.
+        cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), colour, cv2.FILLED)
 
 
 def _lay_over(picture: np.ndarray, pixels: np.ndarray, keep: np.ndarray, x: int, y: int) -> None:
@@ -122,10 +123,13 @@ def _layers_of(chip: Chip, colours: Colours) -> list[tuple[np.ndarray, np.ndarra
     rows, columns = height % 2, width % 2
     keep = cv2.copyMakeBorder(chip.keep[:, :, 0], 0, rows, 0, columns, cv2.BORDER_CONSTANT, value=255)
     rgb = cv2.copyMakeBorder(chip.pixels, 0, rows, 0, columns, cv2.BORDER_CONSTANT, value=0)
-    # The offsets of Y, U and V are premultiplied as the colours are.
-    opacity = 1 - keep[..., None] / np.float32(255)
-    yuv = cv2.transform(np.dstack([rgb, opacity]), colours.matrix_from_rgb().astype(np.float32))
+    matrix = colours.matrix_from_rgb()
+    yuv = cv2.transform(rgb, matrix)
     half = cv2.resize(yuv, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     half_keep = cv2.resize(keep, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    y, u, v = (np.rint(layer).astype(np.uint8) for layer in (yuv[..., 0], half[..., 1], half[..., 2]))
-    return [(y, keep), (u, half_keep), (v, half_keep)]
+    layers = [(yuv, keep), (half, half_keep), (half, half_keep)]
+    # The offsets of Y, U and V are premultiplied as the colours are: what shows through brings its own.
+    return [
+        (cv2.subtract(cv2.extractChannel(layer, i), cv2.convertScaleAbs(kept, alpha=offset / 255)), kept)
+        for i, ((layer, kept), offset) in enumerate(zip(layers, matrix[:, 3], strict=True))
+    ]

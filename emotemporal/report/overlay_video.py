@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +12,45 @@ import av
 from emotemporal.report.canvas import RgbCanvas, YuvCanvas
 from emotemporal.report.overlay import OverlayRenderer
 from emotemporal.structures import VideoAnalysis
-from emotemporal.video.ahead import read_ahead
+from emotemporal.video.ahead import ReadAhead
 from emotemporal.video.planes import Colours, NotPlain, plain_frames
 from emotemporal.video.reader import VideoReader
 from emotemporal.video.writer import VideoWriter, write_picture
 
 Progress = Callable[[str, int, int | None], None]
 """Called with the stage's name, the frames done, and their number where it is known."""
-_FRAMES_AHEAD = 4
+PlainFrames = ReadAhead[tuple[av.VideoFrame, Colours]]
+"""The frames of a video as they are stored."""
+_FRAMES_AHEAD = 8
+_DRAWN_AHEAD = 4
 
 
 def _silent(stage: str, done: int, total: int | None) -> None:
     """Report progress to nobody."""
 
 
-def write_overlay(analysis: VideoAnalysis, path: str | Path, *, on_progress: Progress = _silent) -> list[str]:
+def decode_again(analysis: VideoAnalysis) -> PlainFrames:
+    """Begin to decode a video once more, in a thread of its own, while other results are written.
+
+    Args:
+        analysis: of a video, not of a still picture.
+    """
+    return ReadAhead(plain_frames(analysis.info, analysis.pts_seconds), depth=_FRAMES_AHEAD)
+
+
+def write_overlay(
+    analysis: VideoAnalysis,
+    path: str | Path,
+    *,
+    decoded: PlainFrames | None = None,
+    on_progress: Progress = _silent,
+) -> list[str]:
     """Write the video, or picture, with boxes and labels drawn on every frame.
 
     Args:
         analysis: of the video, which is read again.
         path: the .mp4 (or picture) to write.
+        decoded: what `decode_again` has begun, used up here.
     Returns: warnings, one line each.
     Raises:
         OutputError: it cannot be written.
@@ -42,7 +59,7 @@ def write_overlay(analysis: VideoAnalysis, path: str | Path, *, on_progress: Pro
     info = analysis.info
     if not info.is_still:
         try:
-            return _write_on_planes(analysis, path, on_progress)
+            return _write_on_planes(analysis, decoded or decode_again(analysis), path, on_progress)
         except NotPlain:
             pass  # nothing of the file is left: it is written again, by way of RGB
     renderer = OverlayRenderer(analysis)
@@ -71,29 +88,28 @@ def _frame_of(analysis: VideoAnalysis) -> dict[str, Any]:
     return {**size, "source": info.path, "comment": analysis.provenance_line()}
 
 
-def _write_on_planes(analysis: VideoAnalysis, path: str | Path, on_progress: Progress) -> list[str]:
+def _write_on_planes(
+    analysis: VideoAnalysis, decoded: PlainFrames, path: str | Path, on_progress: Progress
+) -> list[str]:
     """Do `write_overlay` on the frames as they are stored.
 
     Raises:
         NotPlain: they cannot be used so; nothing is written.
     """
     total = len(analysis.frame_index)
-    decoded = read_ahead(plain_frames(analysis.info, analysis.pts_seconds), depth=_FRAMES_AHEAD)
     # Decoded, drawn on and encoded at once, each in a thread of its own.
-    with closing(read_ahead(_drawn_on(decoded, OverlayRenderer(analysis)), depth=_FRAMES_AHEAD)) as frames:
-        first, colours = next(frames)
-        with VideoWriter(path, **_frame_of(analysis), colours=colours) as writer:
-            everything = chain([(first, colours)], frames)
-            for index, ((frame, _), seconds) in enumerate(zip(everything, analysis.pts_seconds, strict=True)):
-                writer.write_planes(frame, float(seconds))
-                on_progress("overlay", index + 1, total)
-        return list(writer.warnings)
+    with (
+        decoded,
+        ReadAhead(_drawn_on(decoded, OverlayRenderer(analysis)), depth=_DRAWN_AHEAD) as frames,
+        VideoWriter(path, **_frame_of(analysis)) as writer,
+    ):
+        for index, ((frame, colours), seconds) in enumerate(zip(frames, analysis.pts_seconds, strict=True)):
+            writer.write_planes(frame, colours, float(seconds))
+            on_progress("overlay", index + 1, total)
+    return list(writer.warnings)
 
 
-def _drawn_on(
-    frames: Generator[tuple[av.VideoFrame, Colours], None, None], renderer: OverlayRenderer
-) -> Iterator[tuple[av.VideoFrame, Colours]]:
-    with closing(frames):
-        for index, (frame, colours) in enumerate(frames):
-            renderer.draw_on(partial(YuvCanvas, frame, colours), index)
-            yield frame, colours
+def _drawn_on(frames: PlainFrames, renderer: OverlayRenderer) -> Iterator[tuple[av.VideoFrame, Colours]]:
+    for index, (frame, colours) in enumerate(frames):
+        renderer.draw_on(partial(YuvCanvas, frame, colours), index)
+        yield frame, colours

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 
 import av
-
-from emotemporal.video.opening import open_video
 
 _COPIED_CODECS = frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "alac", "opus"})
 """What MP4 holds and players know; everything else becomes AAC."""
@@ -21,17 +18,17 @@ class SoundTrack:
     far as the picture has come: a long film's sound is never in memory as a whole.
 
     Args:
-        source: file with the sound.
+        source: container with the sound, not yet read from; closed by `close`.
         output: container that was opened for writing and has not been written to.
 
     Attributes:
         warnings: one line for each thing the user should know.
     """
 
-    def __init__(self, source: str | Path, output: av.container.OutputContainer) -> None:
+    def __init__(self, source: av.container.InputContainer, output: av.container.OutputContainer) -> None:
         self.warnings: list[str] = []
         self._output = output
-        self._input = open_video(source)
+        self._input = source
         self._packets: Iterator[av.Packet[av.AudioStream]] = iter(())
         self._next: av.Packet[av.AudioStream] | None = None
         self._last_dts: int | None = None

@@ -41,7 +41,6 @@ class VideoWriter:
         qp: H.264 quality, 0 (lossless) to 51.
         preset: x264's effort. At 1080p `ultrafast` takes 7 ms of processor time a frame, `superfast` 18 for
             less than half the size and 1 dB more.
-        colours: what frames given to `write_planes` are; those given to `write` need the default.
         comment: kept in the file's tag of that name.
 
     Attributes:
@@ -60,7 +59,6 @@ class VideoWriter:
         source: str | Path | None = None,
         qp: int = 26,
         preset: str = "ultrafast",
-        colours: Colours = BT709,
         comment: str = "",
     ) -> None:
         self.warnings: list[str] = []
@@ -71,7 +69,7 @@ class VideoWriter:
         # time. The filter of block edges, which `ultrafast` leaves out, takes 5% more and gives 1 dB. By
         # both, qp 26 is on average as like its source (SSIM) as crf 23 without, in files a quarter smaller.
         self._options = {"qp": str(qp), "preset": preset, "x264-params": "deblock=0,0"}
-        self._colours = colours
+        self._colours: Colours | None = None
         self._comment = comment
         self._converter = VideoReformatter()
         self._opened: av.container.OutputContainer | None = None
@@ -121,19 +119,24 @@ class VideoWriter:
         # The array is not copied: the conversion is done before anyone can change it.
         picture = av.VideoFrame.from_numpy_buffer(_pad_to_even(frame), format="rgb24")
         converted = self._converter.reformat(picture, format="yuv420p", dst_colorspace=BT709.matrix)
-        self.write_planes(converted, pts_seconds)
+        self.write_planes(converted, BT709, pts_seconds)
 
-    def write_planes(self, frame: av.VideoFrame, pts_seconds: float) -> None:
-        """Append a frame whose size (made even) and colours are those of the video.
+    def write_planes(self, frame: av.VideoFrame, colours: Colours, pts_seconds: float) -> None:
+        """Append a frame as it is stored, of the video's size made even.
 
         Args:
             frame: its time and kind are overwritten.
+            colours: of all frames.
             pts_seconds: as for `write`.
 
         Raises:
             OutputError: the disk is full or gone.
-            UsageError: the frame goes back in time.
+            UsageError: the frame goes back in time, or its colours are not those of the first.
         """
+        if self._colours is None:
+            self._name_colours(colours)
+        elif colours != self._colours:
+            raise UsageError(f"colours must be {self._colours}, found {colours}")
         pts = round(pts_seconds * _TICKS_PER_SECOND)
         if self._last_pts is not None and pts <= self._last_pts:
             before = self._last_pts / _TICKS_PER_SECOND
@@ -156,21 +159,23 @@ class VideoWriter:
         stream = self._container.add_stream("libx264", rate=30, options=self._options)
         width, height = self._size
         stream.width, stream.height = width + width % 2, height + height % 2
-        stream.pix_fmt = self._colours.pixel_format
         stream.time_base = stream.codec_context.time_base = _TIME_BASE
-        # Without the tags players guess the colours from the picture's size, and guess differently. Where
-        # a source's own planes are written and have no tags, the guess must be that for the source.
-        stream.codec_context.colorspace = self._colours.matrix
-        stream.codec_context.color_primaries = self._colours.primaries
-        stream.codec_context.color_trc = self._colours.transfer
-        stream.codec_context.color_range = self._colours.value_range
         self._stream = stream
         if self._source is not None:
-            with open_video(self._source) as source:
-                shape = _pixel_shape(source, self._source)
-            if shape:
+            source = open_video(self._source)
+            self._sound = SoundTrack(source, self._container)
+            if shape := _pixel_shape(source, self._source):
                 stream.codec_context.sample_aspect_ratio = shape
-            self._sound = SoundTrack(self._source, self._container)
+
+    def _name_colours(self, colours: Colours) -> None:
+        """Put them on the video: its encoder is opened with the first frame."""
+        context = self._stream.codec_context
+        context.pix_fmt = colours.pixel_format
+        # Without the tags players guess the colours from the picture's size, and guess differently. Where
+        # a source's own planes are written and have no tags, the guess must be that for the source.
+        context.colorspace, context.color_range = colours.matrix, colours.value_range
+        context.color_primaries, context.color_trc = colours.primaries, colours.transfer
+        self._colours = colours
 
     def _finish(self) -> None:
         if self._last_pts is None:
@@ -246,6 +251,7 @@ def _pixel_shape(source: av.container.InputContainer, path: str) -> Fraction | N
     shape = stream.sample_aspect_ratio
     if not shape or shape == 1:
         return None
-    first = next(source.decode(stream), None)
+    with open_video(path) as again:  # `source` is read for its sound
+        first = next(again.decode(choose_stream(again, path)), None)
     turned = first is not None and turn_to_upright(first) % 180 == 90
     return 1 / shape if turned else shape

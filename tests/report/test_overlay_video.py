@@ -1,5 +1,6 @@
 """The written overlay: frames, times, colours and sound, by way of the stored planes and of RGB."""
 
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import av
 import numpy as np
 import pytest
 
-from emotemporal.pipeline import write_overlay
+from emotemporal.errors import OutputError
 from emotemporal.report.canvas import RgbCanvas, YuvCanvas
 from emotemporal.report.overlay import OverlayRenderer
+from emotemporal.report.overlay_video import decode_again, write_overlay
 from emotemporal.report.palette import emotion_colour
 from emotemporal.video.planes import BT709, Colours, NotPlain, plain_frames, planes_to_draw_on
 
@@ -181,6 +183,21 @@ def test_a_file_that_has_changed_is_read_as_it_now_is(tmp_path, analysis_of, fau
     write_overlay(analysis, tmp_path / "out.mp4")
     assert decode(tmp_path / "out.mp4")[1] == pytest.approx(decode(source)[1])
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_decoded_beforehand_it_is_the_same_video(tmp_path, analysis_of) -> None:
+    analysis = analysis_of(write_source(tmp_path / "clip.mp4", num_frames=30, sound=True))
+    write_overlay(analysis, tmp_path / "at_once.mp4")
+    with decode_again(analysis) as decoded:
+        write_overlay(analysis, tmp_path / "beforehand.mp4", decoded=decoded)
+    assert (tmp_path / "beforehand.mp4").read_bytes() == (tmp_path / "at_once.mp4").read_bytes()
+
+
+def test_an_overlay_that_cannot_be_written_leaves_no_thread(tmp_path, analysis_of) -> None:
+    analysis = analysis_of(write_source(tmp_path / "clip.mp4", num_frames=30))
+    with decode_again(analysis) as decoded, pytest.raises(OutputError):
+        write_overlay(analysis, tmp_path / "missing" / "out.mp4", decoded=decoded)
+    assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
 
 
 @pytest.mark.parametrize("colours", [BT709, BT709._replace(value_range=2), Colours("yuv420p", BT601, 5, 5)])

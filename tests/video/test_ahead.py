@@ -2,11 +2,10 @@
 
 import threading
 import time
-from contextlib import closing
 
 import pytest
 
-from emotemporal.video.ahead import read_ahead
+from emotemporal.video.ahead import ReadAhead
 
 
 def threads():
@@ -15,7 +14,7 @@ def threads():
 
 @pytest.mark.parametrize(("num", "depth"), [(0, 1), (1, 1), (100, 1), (100, 7), (3, 10)])
 def test_all_items_come_in_order(num, depth):
-    assert list(read_ahead(iter(range(num)), depth=depth)) == list(range(num))
+    assert list(ReadAhead(iter(range(num)), depth=depth)) == list(range(num))
     assert threads() == []
 
 
@@ -26,11 +25,12 @@ def test_an_error_comes_after_what_was_before_it():
 
     seen = []
     with pytest.raises(OSError, match="the disk is gone"):
-        seen.extend(read_ahead(items(), depth=5))
-    found = read_ahead(items(), depth=5)
+        seen.extend(ReadAhead(items(), depth=5))
+    found = ReadAhead(items(), depth=5)
     assert [next(found), next(found)] == [1, 2]
     with pytest.raises(OSError, match="the disk is gone"):
         next(found)
+    assert list(found) == []
     assert threads() == []
 
 
@@ -45,7 +45,7 @@ def test_what_is_left_early_is_closed():
         finally:
             closed.set()
 
-    with closing(read_ahead(items(), depth=2)) as found:
+    with ReadAhead(items(), depth=2) as found:
         assert next(found) == 0
     assert closed.is_set()
     # The one taken, two that wait, and one that found no place.
@@ -53,7 +53,7 @@ def test_what_is_left_early_is_closed():
     assert threads() == []
 
 
-def test_it_goes_ahead_while_the_taker_works():
+def test_it_goes_ahead_before_anything_is_taken():
     taken = []
 
     def items():
@@ -61,8 +61,7 @@ def test_it_goes_ahead_while_the_taker_works():
             taken.append(number)
             yield number
 
-    with closing(read_ahead(items(), depth=5)) as found:
-        next(found)
+    with ReadAhead(items(), depth=5):
         deadline = time.monotonic() + 10
         while len(taken) < 5 and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -8,6 +8,7 @@ import pytest
 
 from emotemporal.errors import OutputError, UsageError
 from emotemporal.video import VideoReader, VideoWriter, probe_video, write_picture
+from emotemporal.video.planes import BT709
 
 
 @pytest.fixture
@@ -155,6 +156,14 @@ def test_wrong_frames(tmp_path, gray_frame):
             writer.write(gray_frame(0, 64, 96), 0.04)
         with pytest.raises(UsageError, match="must increase"):
             writer.write(gray_frame(0, 96, 64), 0.0)
+
+
+def test_planes_of_other_colours_are_refused(tmp_path):
+    frame = av.VideoFrame(96, 64, "yuv420p")
+    with VideoWriter(tmp_path / "out.mp4", width=96, height=64) as writer:
+        writer.write_planes(frame, BT709._replace(matrix=5), 0.0)
+        with pytest.raises(UsageError, match="colours must be"):
+            writer.write_planes(frame, BT709, 0.04)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
