@@ -213,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="of the clips")
     parser.add_argument("--peer-python", type=Path, help="Python of an environment with fer or deepface")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args(argv)
     if options.peer_python is None:
         print("fer, deepface: skipped, no --peer-python")
