@@ -21,7 +21,6 @@ from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,17 +67,32 @@ def computes_in_bf16() -> bool:
     Raises:
         UsageError: OpenVINO is not installed.
     """
-    return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _openvino() -> ModuleType:
+def shared_core() -> openvino.Core:
+    """Return the OpenVINO core of this process, which lives as long as it does.
+
+    Each core gives the thread that makes it a stack for signals and frees that with itself; of two cores,
+    the one that ends last puts back the freed stack of the other (2026.4). The next signal, such as that of
+    Ctrl-C, then ends the process with a segmentation fault.
+
+    Raises:
+        UsageError: OpenVINO is not installed.
+    """
+    # A fork lacks the threads of its parent's core.
+    return _make_core(os.getpid())
+
+
+@cache
+def _make_core(process_id: int) -> openvino.Core:
     try:
         import openvino
     except ImportError as error:
         raise UsageError(
             "backend openvino: OpenVINO is not installed; run: pip install 'emotemporal[openvino]'"
         ) from error
-    return openvino
+    return openvino.Core()
 
 
 def compile_network(
@@ -105,7 +119,7 @@ def compile_network(
     Raises:
         UsageError: OpenVINO is not installed.
     """
-    core = _openvino().Core()
+    core = shared_core()
     options: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "bf16" if half and computes_in_bf16() else "f32",
         "INFERENCE_NUM_THREADS": num_threads,

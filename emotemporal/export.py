@@ -21,7 +21,7 @@ from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
 
 from emotemporal.checkpoint import Checkpoint, CheckpointHeader
-from emotemporal.compiled import convert_network
+from emotemporal.compiled import convert_network, shared_core
 from emotemporal.errors import OutputError, UsageError
 from emotemporal.files import save_json
 from emotemporal.models.backbone import normalise_crops
@@ -266,11 +266,9 @@ def _write_openvino(network: _Network, path: Path) -> None:
 
 
 def _open_openvino(path: Path) -> Run:
-    import openvino
-
     # In bf16, which it would choose by itself, rounding would hide what else is amiss.
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    compiled = openvino.Core().compile_model(path, "CPU", options)
+    compiled = shared_core().compile_model(path, "CPU", options)
     return lambda inputs: list(compiled(list(inputs)).values())
 
 

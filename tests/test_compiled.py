@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
 
+from emotemporal import compiled as compiled_networks
 from emotemporal.compiled import cache_folder, compile_network
 from emotemporal.errors import UsageError
 
@@ -84,6 +86,7 @@ def test_the_folder_is_the_users_own(monkeypatch):
 
 
 def test_a_missing_openvino_is_named(monkeypatch):
+    monkeypatch.setattr(compiled_networks, "_make_core", compiled_networks._make_core.__wrapped__)
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(UsageError, match=r"pip install 'emotemporal\[openvino\]'"):
         compile_network("any", "", Doubling, examples=lambda: [torch.zeros(1)], input_shapes=[(-1,)])
@@ -114,3 +117,27 @@ def test_what_another_user_has_written_is_not_read(compiled, tmp_path, monkeypat
     monkeypatch.setattr("emotemporal.compiled._cache_path", lambda *_: first)
     assert compiled() == 3
     assert second.exists()
+
+
+_COME_AND_GO = """
+import faulthandler, signal
+import torch
+from emotemporal.compiled import compile_network
+
+# A stack for signals is there already, as in a program with a handler of its own.
+faulthandler.enable()
+shape = dict(examples=lambda: [torch.zeros(2, 3)], input_shapes=[(-1, 3)])
+networks = [compile_network("gone", "", torch.nn.Tanh, **shape) for _ in range(3)]
+while networks:
+    networks.pop(0)
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("borne")
+"""
+
+
+def test_a_signal_is_borne_when_networks_have_come_and_gone():
+    pytest.importorskip("openvino")
+    done = subprocess.run([sys.executable, "-c", _COME_AND_GO], capture_output=True, text=True, check=False)
+    assert done.stdout == "borne\n", (done.returncode, done.stderr)

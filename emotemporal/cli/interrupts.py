@@ -29,13 +29,14 @@ def call_interruptibly(work: Callable[[], T]) -> T:
         return work()
     base = sys._getframe()
     # Whoever presses twice gets one.
-    is_waiting = False
+    is_waiting, is_over = False, False
 
     def retry() -> None:
         nonlocal is_waiting
         time.sleep(_RETRY_SECONDS)
-        is_waiting = False
-        _interrupt_main_thread()
+        if not is_over:
+            is_waiting = False
+            _interrupt_main_thread()
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal is_waiting
@@ -48,8 +49,13 @@ def call_interruptibly(work: Callable[[], T]) -> T:
 
     signal.signal(signal.SIGINT, handle)
     try:
-        return work()
+        result = work()
+        is_over = True
+        if is_waiting:
+            raise KeyboardInterrupt
+        return result
     finally:
+        is_over = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

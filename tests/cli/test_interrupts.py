@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import pytest
 
@@ -41,6 +42,15 @@ def test_one_that_comes_while_a_module_is_loaded_is_raised_once_it_is(tmp_path, 
     assert loaded == [True]
     assert capsys.readouterr().err == "interrupted\n"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_one_that_still_waits_at_the_end_is_raised_there(tmp_path, monkeypatch):
+    (tmp_path / "carefree_too.py").write_text(_CAREFREE)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        call_interruptibly(lambda: __import__("carefree_too"))
+    # And not a second time.
+    time.sleep(0.2)
 
 
 def test_any_other_is_raised_at_once():
