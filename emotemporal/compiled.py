@@ -80,18 +80,20 @@ def shared_core() -> openvino.Core:
     Raises:
         UsageError: OpenVINO is not installed.
     """
-    # A fork lacks the threads of its parent's core.
-    return _make_core(os.getpid())
-
-
-@cache
-def _make_core(process_id: int) -> openvino.Core:
     try:
-        import openvino
+        import openvino  # noqa: F401
     except ImportError as error:
         raise UsageError(
             "backend openvino: OpenVINO is not installed; run: pip install 'emotemporal[openvino]'"
         ) from error
+    return _core_of(os.getpid())
+
+
+@cache
+def _core_of(process_id: int) -> openvino.Core:
+    """Return the core of a process: a fork lacks the threads of its parent's."""
+    import openvino
+
     return openvino.Core()
 
 

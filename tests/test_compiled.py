@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from emotemporal import compiled as compiled_networks
 from emotemporal.compiled import cache_folder, compile_network
 from emotemporal.errors import UsageError
 
@@ -86,7 +85,6 @@ def test_the_folder_is_the_users_own(monkeypatch):
 
 
 def test_a_missing_openvino_is_named(monkeypatch):
-    monkeypatch.setattr(compiled_networks, "_make_core", compiled_networks._make_core.__wrapped__)
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(UsageError, match=r"pip install 'emotemporal\[openvino\]'"):
         compile_network("any", "", Doubling, examples=lambda: [torch.zeros(1)], input_shapes=[(-1,)])
