@@ -16,6 +16,7 @@ import hashlib
 import io
 import os
 import stat
+import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import version
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 # To be raised with any change of how networks are converted.
 _FORMAT_VERSION = 1
 _DIGEST_BYTES = 32
+_CORE_LOCK = threading.Lock()
 
 
 class CompiledNetwork:
@@ -86,7 +88,8 @@ def shared_core() -> openvino.Core:
         raise UsageError(
             "backend openvino: OpenVINO is not installed; run: pip install 'emotemporal[openvino]'"
         ) from error
-    return _core_of(os.getpid())
+    with _CORE_LOCK:
+        return _core_of(os.getpid())
 
 
 @cache
