@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 # To be raised with any change of how networks are converted.
 _FORMAT_VERSION = 1
 _DIGEST_BYTES = 32
+_CORES: dict[int, openvino.Core] = {}
 _CORE_LOCK = threading.Lock()
 
 
@@ -83,21 +84,17 @@ def shared_core() -> openvino.Core:
         UsageError: OpenVINO is not installed.
     """
     try:
-        import openvino  # noqa: F401
+        import openvino
     except ImportError as error:
         raise UsageError(
             "backend openvino: OpenVINO is not installed; run: pip install 'emotemporal[openvino]'"
         ) from error
+    # A fork lacks the threads of its parent's core.
+    process = os.getpid()
     with _CORE_LOCK:
-        return _core_of(os.getpid())
-
-
-@cache
-def _core_of(process_id: int) -> openvino.Core:
-    """Return the core of a process: a fork lacks the threads of its parent's."""
-    import openvino
-
-    return openvino.Core()
+        if process not in _CORES:
+            _CORES[process] = openvino.Core()
+        return _CORES[process]
 
 
 def compile_network(

@@ -6,7 +6,7 @@ import errno
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,9 +21,9 @@ from emotemporal.errors import (
     UsageError,
     is_out_of_memory,
 )
-from emotemporal.pipeline import EmotionPipeline, Progress, write_overlay
+from emotemporal.pipeline import EmotionPipeline, Progress
 from emotemporal.report.formats import FORMATS
-from emotemporal.report.overlay_video import decode_again
+from emotemporal.report.overlay_video import decode_again, write_overlay
 from emotemporal.report.page import write_report_page
 from emotemporal.report.tables import write_frames_csv, write_json
 from emotemporal.structures import VideoAnalysis
@@ -120,10 +120,8 @@ class Labeller:
             on_progress=on_progress,
         )
         analysis = replace(analysis, settings={**analysis.settings, "aggregate": self._aggregate})
-        with ExitStack() as resources:
-            decoded = None
-            if request.overlay and not analysis.info.is_still:
-                decoded = resources.enter_context(decode_again(analysis))
+        is_drawn_on = request.overlay and not analysis.info.is_still
+        with decode_again(analysis) if is_drawn_on else nullcontext() as decoded:
             # The cheap results first, so that they are kept.
             names = [f"{base.name}.json"]
             write_json(analysis, f"{base}.json")

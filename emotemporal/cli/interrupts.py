@@ -27,7 +27,7 @@ def call_interruptibly(work: Callable[[], T]) -> T:
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return work()
-    base = sys._getframe()
+    base, main_thread = sys._getframe(), threading.get_ident()
     # Whoever presses twice gets one.
     is_waiting, is_over = False, False
 
@@ -36,7 +36,7 @@ def call_interruptibly(work: Callable[[], T]) -> T:
         time.sleep(_RETRY_SECONDS)
         if not is_over:
             is_waiting = False
-            _interrupt_main_thread()
+            _interrupt(main_thread)
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal is_waiting
@@ -50,19 +50,18 @@ def call_interruptibly(work: Callable[[], T]) -> T:
     signal.signal(signal.SIGINT, handle)
     try:
         result = work()
-        is_over = True
-        if is_waiting:
-            raise KeyboardInterrupt
-        return result
     finally:
         is_over = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if is_waiting:
+        raise KeyboardInterrupt
+    return result
 
 
-def _interrupt_main_thread() -> None:
+def _interrupt(main_thread: int) -> None:
     if hasattr(signal, "pthread_kill"):
         # A signal of its own ends what the thread may be waiting for.
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        signal.pthread_kill(main_thread, signal.SIGINT)
     else:
         _thread.interrupt_main()
 
