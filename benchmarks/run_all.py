@@ -18,7 +18,7 @@ _BENCHMARKS = {
     "spliced.py": [ROOT / "runs" / "java_sed_store"],
     "afew2.py": [_DATA / "afew2_posteriors"],
     "ravdess_landmarks.py": [_DATA / "ravdess_landmarks68"],
-    "quality.py": [_DATA / "clips"],
+    "quality.py": [_DATA / "clips", _DATA / "java_sed"],
     "reproducibility.py": [
         ROOT / "examples" / "demo.mp4",
         *(_DATA / "clips" / name for name in ("single_face.mp4", "stage_two_faces.mp4")),

@@ -7,6 +7,7 @@ import pytest
 from emotemporal.faces.align import align_faces
 from emotemporal.faces.detector import MtcnnDetector, square_boxes
 from emotemporal.faces.tracker import FaceTracker
+from emotemporal.models.mixed import MIRRORED
 from emotemporal.structures import CropGeometry
 
 
@@ -53,6 +54,18 @@ def test_agrees_with_facenet(mtcnn, portrait, share):
     assert share(found.boxes[0], expected) > 0.8
     assert np.abs(found.landmarks[0] - points[0].astype(np.float32)).max() < 0.04 * width
     assert abs(found.scores[0] - scores[0]) < 0.02
+
+
+def test_landmarks_are_in_continuous_coordinates(mtcnn, astronaut):
+    """Told from pixel centres, faces of both pictures would lie half a pixel to one side."""
+    offsets = []
+    for size in np.linspace(0.35, 0.8, 10):
+        picture = cv2.resize(astronaut, None, fx=size, fy=size, interpolation=cv2.INTER_AREA)
+        (found,) = mtcnn.detect_faces(picture).landmarks
+        (mirrored,) = mtcnn.detect_faces(np.ascontiguousarray(picture[:, ::-1])).landmarks
+        back = picture.shape[1] - mirrored[MIRRORED[5], 0]
+        offsets.append((found[:, 0] - back).mean() / 2)
+    assert abs(np.mean(offsets)) < 0.2
 
 
 def test_results_are_in_pixels_of_the_full_frame(mtcnn, astronaut, share):
