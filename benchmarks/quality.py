@@ -59,7 +59,7 @@ _TALKING_STEP = 5
 
 
 class Measured(NamedTuple):
-    """What is found of a clip, or of several; (K,) in pixels are `mirror_offsets`."""
+    """What is found of a clip; the last two are (K,), pixels, of `mirror_offsets`."""
 
     pipeline: Comparison
     itself: Comparison
