@@ -1,10 +1,11 @@
 """Faces and labels of a video that were found in two ways, compared frame by frame."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+from counts import Counts
 from scipy.optimize import linear_sum_assignment
 
 from emotemporal.faces.association import box_overlaps
@@ -77,8 +78,8 @@ class Chain:
 
 
 @dataclass(eq=False)
-class Comparison:
-    """Counts of one clip, or of several."""
+class Comparison(Counts):
+    """Of one clip, or of several: each face counts once."""
 
     num_frames: int = 0
     num_faces: int = 0
@@ -182,13 +183,3 @@ def compare_labels(found: Comparison, rows: Rows, reference: Rows) -> None:
                 continue
             found.smoothed.append((int(ours.track_id[i]), int(ours.smoothed[i]), int(theirs.smoothed[j])))
             found.equal_raw.append(bool(ours.emotion[i] == theirs.emotion[j]))
-
-
-def pool(comparisons: Sequence[Comparison]) -> Comparison:
-    """Return all clips as one, each face counting once."""
-    return Comparison(
-        *(
-            sum((getattr(part, name) for part in comparisons), start=type(getattr(Comparison(), name))())
-            for name in Comparison.__dataclass_fields__
-        )
-    )

@@ -4,6 +4,7 @@ Its faces are kept in runs/mtcnn_faces, so that another look takes only the pipe
 """
 
 import zlib
+from copy import copy
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from emotemporal.files import replacing
 from emotemporal.structures import Detections
 
 _KEPT = ROOT / "runs" / "mtcnn_faces"
-AHEAD_PX = np.float32(0.5)
+_AHEAD_PX = np.float32(0.5)
 """facenet-pytorch places landmarks by so much too far to the right and down, in coordinates where the pixel
 with index i covers [i, i + 1): it shows O-Net what begins at floor(x1) - 1, and counts what O-Net tells from
 x1 - 1 on, later by what was rounded off. Mirrored pictures show the same (quality.py)."""
@@ -30,13 +31,12 @@ class FullMtcnn:
     Args:
         clip: whose faces are kept, and looked up by their frame's checksum.
         moved_px: MTCNN is shown the picture moved left and up by so much.
-        as_given: leave landmarks as facenet-pytorch gives them, not in the pipeline's coordinates.
     """
 
-    def __init__(self, clip: Path, *, moved_px: int = 0, as_given: bool = False) -> None:
+    def __init__(self, clip: Path, *, moved_px: int = 0) -> None:
         self._network = MTCNN(keep_all=True, post_process=False)
         self._moved_px = moved_px
-        self._as_given = as_given
+        self._ahead_px = _AHEAD_PX
         name = f"{clip.stem}-{file_sha256(clip)[:12]}-{version('facenet-pytorch')}-{moved_px}.npz"
         self._path = _KEPT / name
         self._faces: dict[int, Detections] = {}
@@ -48,6 +48,12 @@ class FullMtcnn:
                 self._faces = {
                     int(k): Detections(*row) for k, row in zip(kept["checksums"], rows, strict=True)
                 }
+
+    def as_given(self) -> "FullMtcnn":
+        """Return the same with landmarks as facenet-pytorch gives them, not in the pipeline's coordinates."""
+        given = copy(self)
+        given._ahead_px = np.float32(0)
+        return given
 
     def save(self) -> None:
         faces = list(self._faces.values())
@@ -76,9 +82,7 @@ class FullMtcnn:
                 found.landmarks[:] += self._moved_px
             self._faces[key] = found
         found = self._faces[key]
-        if self._as_given:
-            return found
-        return Detections(found.boxes, found.scores, found.landmarks - AHEAD_PX)
+        return Detections(found.boxes, found.scores, found.landmarks - self._ahead_px)
 
     def refine_faces(self, frame: np.ndarray, boxes: np.ndarray) -> Detections:
         """Return the detection that shares most with each box, at score 0 where none does."""

@@ -8,7 +8,7 @@ means over seeds; `tools/evaluate.py --cross-validation` gives the same of run f
 
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,12 @@ def main(store: str) -> None:
         ]
         # Heads are small: two trainings in a thread each are faster than one after the other in two.
         Parallel(n_jobs=available_cores())(delayed(train_clip)(run) for run in runs)
-        measured = {kind: _measure([run for run in runs if run.head.kind == kind]) for kind in _KINDS}
+        measured = {
+            kind: measure_cross_validation(
+                [read_cross_validation(run.run.folder) for run in runs if run.head.kind == kind]
+            )
+            for kind in _KINDS
+        }
     shown = config.head.kind
     for name in _AGGREGATIONS:
         found = measured[shown][name]
@@ -54,11 +59,6 @@ def main(store: str) -> None:
             interval=found["interval"],
             details=details_of(name, shown, measured) | {"protocol": config.protocol, "seeds": list(_SEEDS)},
         )
-
-
-def _measure(runs: Sequence[ClipConfig]) -> dict[str, Any]:
-    """Return what `measure_cross_validation` finds over the seeds."""
-    return measure_cross_validation([read_cross_validation(run.run.folder) for run in runs])
 
 
 def details_of(name: str, shown: str, measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,9 +27,8 @@ from comparison import (
     compare_faces,
     compare_labels,
     match_faces,
-    pool,
 )
-from full_mtcnn import AHEAD_PX, FullMtcnn
+from full_mtcnn import FullMtcnn
 from results import write_result
 from rich.console import Console
 from rich.table import Table
@@ -71,12 +69,15 @@ class Measured(NamedTuple):
 def measure_clip(pipeline: EmotionPipeline, clip: Path) -> Measured:
     """Compare with MTCNN on every frame the pipeline, and MTCNN on frames moved by a pixel."""
     full = FullMtcnn(clip)
+    given = full.as_given()
     faces: dict[int, Detections] = {}
+    faces_as_given: dict[int, Detections] = {}
     offsets: list[list[np.ndarray]] = [[], []]
     with VideoReader(clip) as reader:
         for batch in reader:
             for index, frame in zip(batch.frame_index.tolist(), batch.data, strict=True):
                 faces[index] = full.detect_faces(frame)
+                faces_as_given[index] = given.detect_faces(frame)
                 if index % _MIRROR_STEP == 0:
                     for found, detector in zip(offsets, (pipeline.detector, full), strict=True):
                         found.append(mirror_offsets(detector, frame))
@@ -85,12 +86,10 @@ def measure_clip(pipeline: EmotionPipeline, clip: Path) -> Measured:
     moved = FullMtcnn(clip, moved_px=1)
     rows, itself = Rows.of(pipeline.analyze(clip)), _label_every_frame(pipeline, moved, clip)
     moved.save()
-    given = FullMtcnn(clip, as_given=True)
-    as_given = {index: replace(found, landmarks=found.landmarks + AHEAD_PX) for index, found in faces.items()}
     return Measured(
         _compare(rows, faces, reference),
         _compare(itself, faces, reference),
-        _compare(rows, as_given, _label_every_frame(pipeline, given, clip)),
+        _compare(rows, faces_as_given, _label_every_frame(pipeline, given, clip)),
         *(np.concatenate(found) for found in offsets),
     )
 
@@ -118,9 +117,10 @@ def mirror_offsets(detector: FaceFinder, frame: np.ndarray) -> np.ndarray:
     width = frame.shape[1]
     boxes = mirrored.boxes[:, [2, 1, 0, 3]] * (-1, 1, -1, 1) + (width, 0, width, 0)
     pairs = match_faces(found.boxes, boxes)
-    there = np.array([found.landmarks[i, :, 0] for i, _, _ in pairs], np.float64).reshape(-1, 5)
-    back = np.array([width - mirrored.landmarks[j, MIRRORED[5], 0] for _, j, _ in pairs], np.float64)
-    return (there - back.reshape(-1, 5)).mean(axis=1) / 2
+    rows, columns = np.array([pair[:2] for pair in pairs], np.int64).reshape(-1, 2).T
+    there = found.landmarks[rows, :, 0].astype(np.float64)
+    back = width - mirrored.landmarks[columns][:, MIRRORED[5], 0].astype(np.float64)
+    return (there - back).mean(axis=1) / 2
 
 
 def _label_every_frame(pipeline: EmotionPipeline, detector: FullMtcnn, clip: Path) -> Rows:
@@ -147,7 +147,9 @@ def summarise(measured: Mapping[str, Measured]) -> dict[str, Any]:
     for name, title in titles.items():
         each = {clip: getattr(found, name) for clip, found in measured.items()}
         clips = {clip: comparison.measures() for clip, comparison in each.items()}
-        total = pool(list(each.values())).measures() | {"smoothed_interval": agreement_interval(each)}
+        total = sum(each.values(), start=Comparison()).measures() | {
+            "smoothed_interval": agreement_interval(each)
+        }
         summary[name] = {"all": total, "clips": clips}
         _print_table({**clips, "all": total}, title=title)
     for name in ("pipeline_off", "mtcnn_off"):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from counts import Counts
 from facenet_pytorch import MTCNN
 from matplotlib import cbook
 from PIL import Image
@@ -281,7 +282,7 @@ def _covered(portrait: Portrait, cover: str) -> np.ndarray:
 
 
 @dataclass(eq=False)
-class Score:
+class Score(Counts):
     """What came of sequences, against the truth."""
 
     num_frames: int = 0
@@ -301,9 +302,6 @@ class Score:
     """Times that a person who was never away for long, within one shot, got another id."""
     unseen_starts: list[int] = field(default_factory=list)
     """Frames from a face's becoming visible, or from a cut, to its first row."""
-
-    def __add__(self, other: "Score") -> "Score":
-        return Score(*(getattr(self, name) + getattr(other, name) for name in Score.__dataclass_fields__))
 
     def measures(self) -> dict[str, Any]:
         found = len(self.overlaps)
