@@ -23,7 +23,7 @@ from emotemporal.labelling.smoothing import Smoothing, fill_gaps, smooth_probs
 from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.models.person import PeopleEvidence, PersonEvidence, PersonProbs, SeenFaces
 from emotemporal.networks import build_classifier, build_landmark_finder, choose_labels
-from emotemporal.report.overlay_video import Progress
+from emotemporal.progress import Progress, silent
 from emotemporal.report.overlay_video import write_overlay as write_overlay
 from emotemporal.runtime import (
     BackendChoice,
@@ -47,10 +47,6 @@ from emotemporal.workers import available_cores
 FrameLabels = Literal["network", "head"]
 _CROPS_AHEAD = 4
 """Batches of crops that may wait for the frame network: less than a megabyte for each face."""
-
-
-def _silent(stage: str, done: int, total: int | None) -> None:
-    """Report progress to nobody."""
 
 
 def _unseen(rows: FaceRows) -> None:
@@ -173,7 +169,7 @@ class EmotionPipeline:
         smooth: Smoothing = "hmm",
         frame_labels: FrameLabels = "network",
         min_confidence: float = 0.0,
-        on_progress: Progress = _silent,
+        on_progress: Progress = silent,
         on_faces: Callable[[FaceRows], None] = _unseen,
     ) -> VideoAnalysis:
         """Label every person in a video, for every frame and for the clip.
@@ -211,7 +207,7 @@ class EmotionPipeline:
         smooth: Smoothing = "hmm",
         frame_labels: FrameLabels = "network",
         min_confidence: float = 0.0,
-        on_progress: Progress = _silent,
+        on_progress: Progress = silent,
     ) -> VideoAnalysis:
         """Label every person in frames that are in memory, or that something else reads.
 

@@ -21,7 +21,8 @@ from emotemporal.errors import (
     UsageError,
     is_out_of_memory,
 )
-from emotemporal.pipeline import EmotionPipeline, Progress
+from emotemporal.pipeline import EmotionPipeline
+from emotemporal.progress import Progress
 from emotemporal.report.formats import FORMATS
 from emotemporal.report.overlay_video import decode_again, write_overlay
 from emotemporal.report.page import write_report_page

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
 from emotemporal.faces.align import align_faces
 from emotemporal.faces.tracker import FaceTracker
+from emotemporal.progress import Progress, silent
 from emotemporal.structures import CropGeometry, FaceRows, Track
 from emotemporal.video.arrays import FrameSource
-
-
-def _silent(stage: str, done: int, total: int | None) -> None:
-    """Report progress to nobody."""
 
 
 def iter_face_crops(
@@ -21,7 +18,7 @@ def iter_face_crops(
     tracker: FaceTracker,
     geometry: CropGeometry,
     *,
-    on_progress: Callable[[str, int, int | None], None] = _silent,
+    on_progress: Progress = silent,
 ) -> Iterator[tuple[FaceRows, np.ndarray]]:
     """Follow the faces of a video and cut them out.
 

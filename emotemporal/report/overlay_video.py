@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import av
 
+from emotemporal.progress import Progress, silent
 from emotemporal.report.canvas import RgbCanvas, YuvCanvas
 from emotemporal.report.overlay import OverlayRenderer
 from emotemporal.structures import VideoAnalysis
@@ -17,17 +18,11 @@ from emotemporal.video.planes import Colours, NotPlain, plain_frames
 from emotemporal.video.reader import VideoReader
 from emotemporal.video.writer import VideoWriter, write_picture
 
-Progress = Callable[[str, int, int | None], None]
-"""Called with the stage's name, the frames done, and their number where it is known."""
 PlainFrames = ReadAhead[tuple[av.VideoFrame, Colours]]
 """The frames of a video as they are stored."""
 _FRAMES_AHEAD = 8
 """Decoded while tables are written: 25 MB at 1080p."""
 _DRAWN_AHEAD = 4
-
-
-def _silent(stage: str, done: int, total: int | None) -> None:
-    """Report progress to nobody."""
 
 
 def decode_again(analysis: VideoAnalysis) -> PlainFrames:
@@ -44,7 +39,7 @@ def write_overlay(
     path: str | Path,
     *,
     decoded: PlainFrames | None = None,
-    on_progress: Progress = _silent,
+    on_progress: Progress = silent,
 ) -> list[str]:
     """Write the video, or picture, with boxes and labels drawn on every frame.
 
