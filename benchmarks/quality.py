@@ -12,7 +12,7 @@ first (see full_mtcnn.py); the rows `as given` are without that.
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from comparison import (
     match_faces,
 )
 from full_mtcnn import FullMtcnn
+from joblib import Parallel, delayed
 from results import write_result
 from rich.console import Console
 from rich.table import Table
@@ -40,6 +41,7 @@ from emotemporal.pipeline import EmotionPipeline
 from emotemporal.structures import Detections
 from emotemporal.training.metrics import accuracy_interval
 from emotemporal.video.reader import VideoReader
+from emotemporal.workers import available_cores
 
 # True of the clips on which two people stay apart: no identity may change there.
 _CLIPS = {
@@ -52,8 +54,6 @@ _CLIPS = {
 }
 _MIRROR_STEP = 12
 """Every so many frames are looked at in the mirror."""
-_TALKING_STEP = 5
-"""Every so many clips of talking faces are taken."""
 
 
 class Measured(NamedTuple):
@@ -92,6 +92,22 @@ def measure_clip(pipeline: EmotionPipeline, clip: Path) -> Measured:
         _compare(rows, faces_as_given, _label_every_frame(pipeline, given, clip)),
         *(np.concatenate(found) for found in offsets),
     )
+
+
+def measure_clips(clips: Iterable[Path]) -> dict[str, Measured]:
+    """Return what is found of each clip, in as many processes as there are cores."""
+    clips = list(clips)
+    num_processes = available_cores()
+    shares = [clips[i::num_processes] for i in range(num_processes)]
+    measured = Parallel(n_jobs=num_processes)(delayed(_measure_share)(share) for share in shares)
+    found = dict(pair for each in measured for pair in each.items())
+    return {clip.name: found[clip.name] for clip in clips}
+
+
+def _measure_share(clips: Sequence[Path]) -> dict[str, Measured]:
+    """Return what one process finds."""
+    pipeline = EmotionPipeline.load()
+    return {clip.name: measure_clip(pipeline, clip) for clip in clips}
 
 
 def _compare(rows: Rows, faces: Mapping[int, Detections], reference: Rows) -> Comparison:
@@ -136,8 +152,8 @@ def agreement_interval(comparisons: Mapping[str, Comparison]) -> tuple[float, fl
     return accuracy_interval(np.array(equal), people)
 
 
-def summarise(measured: Mapping[str, Measured]) -> dict[str, Any]:
-    """Print the tables of some clips, and return what goes on record of them."""
+def summarise(measured: Mapping[str, Measured], *, each_clip: bool) -> dict[str, Any]:
+    """Print the tables of some clips, of each or of all together, and return what goes on record of them."""
     summary: dict[str, Any] = {}
     titles = {
         "pipeline": "the pipeline",
@@ -151,7 +167,7 @@ def summarise(measured: Mapping[str, Measured]) -> dict[str, Any]:
             "smoothed_interval": agreement_interval(each)
         }
         summary[name] = {"all": total, "clips": clips}
-        _print_table({**clips, "all": total}, title=title)
+        _print_table({**(clips if each_clip else {}), "all": total}, title=title)
     for name in ("pipeline_off", "mtcnn_off"):
         offsets = np.concatenate([getattr(found, name) for found in measured.values()])
         summary[name] = {"mean_px": float(offsets.mean()), "num": len(offsets)}
@@ -199,19 +215,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--clips", nargs="+", help="only these; nothing is put on record then")
     parser.add_argument("--show-missed", action="store_true", help="print every face that was missed")
     options = parser.parse_args(argv)
-    pipeline = EmotionPipeline.load()
-    measured: dict[str, Measured] = {}
-    for clip in options.clips or _CLIPS:
-        measured[clip] = measure_clip(pipeline, options.folder / clip)
-        if options.show_missed:
-            show_missed(clip, measured[clip].pipeline, pipeline.labels)
-    summary = summarise(measured)
+    measured = measure_clips(options.folder / clip for clip in options.clips or _CLIPS)
+    if options.show_missed:
+        labels = EmotionPipeline.load().labels
+        for clip, found in measured.items():
+            show_missed(clip, found.pipeline, labels)
+    summary = summarise(measured, each_clip=True)
     if options.clips:
         return
     details = {"min_score": MIN_SCORE, "min_width_px": MIN_WIDTH_PX, **summary}
     if options.talking is not None:
-        talking = sorted(options.talking.glob("*.mp4"))[_TALKING_STEP // 2 :: _TALKING_STEP]
-        of_each = summarise({clip.name: measure_clip(pipeline, clip) for clip in talking})
+        talking = measure_clips(sorted(options.talking.glob("*.mp4")))
+        of_each = summarise(talking, each_clip=False)
         details["talking"] = {name: found.get("all", found) for name, found in of_each.items()}
         details["talking"]["num_clips"] = len(talking)
     write = partial(write_result, details=details)

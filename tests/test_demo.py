@@ -1,5 +1,6 @@
 """The shipped weights on the shipped clip: what `make demo` does."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -35,6 +36,18 @@ def test_the_astronaut_smiles_and_the_admiral_does_not(analysis):
     smiles = [timeline.clip["head"].probs[FER7.index("happy")] for timeline in analysis.timelines]
     assert sum(value > 0.5 for value in smiles) == 3
     assert sum(value < 0.3 for value in smiles) == 3
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_pages_show_what_it_says(analysis, root, page):
+    shown = re.findall(r"^ +(\d)  +\d.*? s  (.*%)$", (root / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(shown) >= 3
+    for person, columns in shown:
+        clip = analysis.timelines[int(person) - 1].clip
+        labels = re.findall(r"● (\w+) (\d+)%", columns)
+        for name, (label, percent) in zip(("head", "sum", "vote"), labels, strict=True):
+            # Another processor's precision may move a person who is between two emotions.
+            assert clip[name].probs[FER7.index(label)] == pytest.approx(int(percent) / 100, abs=0.05)
 
 
 def test_every_aggregation_answers_and_probabilities_hold(analysis):
