@@ -12,7 +12,7 @@ first (see full_mtcnn.py); the rows `as given` are without that.
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,10 +94,9 @@ def measure_clip(pipeline: EmotionPipeline, clip: Path) -> Measured:
     )
 
 
-def measure_clips(clips: Iterable[Path]) -> dict[str, Measured]:
+def measure_clips(clips: Sequence[Path]) -> dict[str, Measured]:
     """Return what is found of each clip, in as many processes as there are cores."""
-    clips = list(clips)
-    num_processes = available_cores()
+    num_processes = min(available_cores(), len(clips))
     shares = [clips[i::num_processes] for i in range(num_processes)]
     measured = Parallel(n_jobs=num_processes)(delayed(_measure_share)(share) for share in shares)
     found = dict(pair for each in measured for pair in each.items())
@@ -215,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--clips", nargs="+", help="only these; nothing is put on record then")
     parser.add_argument("--show-missed", action="store_true", help="print every face that was missed")
     options = parser.parse_args(argv)
-    measured = measure_clips(options.folder / clip for clip in options.clips or _CLIPS)
+    measured = measure_clips([options.folder / clip for clip in options.clips or _CLIPS])
     if options.show_missed:
         labels = EmotionPipeline.load().labels
         for clip, found in measured.items():
