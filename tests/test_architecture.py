@@ -10,6 +10,7 @@ FLOORS = {
     "errors": 0,
     "files": 0,
     "labels": 0,
+    "progress": 0,
     "recorded": 0,
     "structures": 0,
     "versions": 0,
