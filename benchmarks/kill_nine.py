@@ -107,7 +107,9 @@ def serve_nursery() -> None:
     """Fork for each order on stdin; tell the process, then its exit code."""
     import torch
 
-    import emotemporal.pipeline  # noqa: F401
+    import emotemporal.pipeline
+    import emotemporal.training.clip
+    import emotemporal.training.frame  # noqa: F401
 
     torch.set_num_threads(1)
     # Not `for line in sys.stdin`, which a fork would read on.
