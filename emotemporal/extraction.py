@@ -16,6 +16,7 @@ from emotemporal.faces.landmarks import LandmarkPredictor, PointPredictor, predi
 from emotemporal.faces.tracker import FaceTracker
 from emotemporal.files import FolderHold, replacing
 from emotemporal.pipeline import PerPerson, iter_face_crops
+from emotemporal.progress import Progress, silent
 from emotemporal.runtime import one_torch_thread
 from emotemporal.structures import CropGeometry, CropSequence, Track
 from emotemporal.text import cell_text, one_line
@@ -96,7 +97,7 @@ def extract_faces(
     make_detector: DetectorFactory,
     *,
     workers: int = 1,
-    on_progress: Callable[[str, int, int | None], None] = lambda stage, done, total: None,
+    on_progress: Progress = silent,
     on_failure: Callable[[ClipItem, str], None] = lambda item, reason: None,
 ) -> Extraction:
     """Fill a store with the faces of labelled videos; clips it already holds are left as they are.

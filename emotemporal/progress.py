@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int | None], None]
-"""Called with the stage's name, the frames done, and their number where it is known."""
+"""Called with the stage's name, how many frames or clips are done, and of how many where that is known."""
 
 
 def silent(stage: str, done: int, total: int | None) -> None:

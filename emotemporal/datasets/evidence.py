@@ -26,6 +26,7 @@ from emotemporal.datasets.crops import CropStore
 from emotemporal.errors import DataError, OutputError
 from emotemporal.files import replacing
 from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
+from emotemporal.progress import Progress, silent
 
 # To be raised with any change of how crops become a network's input, too.
 _FORMAT_VERSION = 1
@@ -64,7 +65,7 @@ def clip_evidence(
     *,
     keep: bool = False,
     on_line: Callable[[str], None] = lambda line: None,
-    on_progress: Callable[[str, int, int | None], None] = lambda stage, done, total: None,
+    on_progress: Progress = silent,
 ) -> dict[str, ClipEvidence]:
     """Take what is kept of these clips, and run the frame network over the others.
 

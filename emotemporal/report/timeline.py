@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from emotemporal.faces.shots import ShotCutDetector
 from emotemporal.labelling.segments import Segment, to_segments
 from emotemporal.labelling.statistics import frame_ends
 from emotemporal.labels import UNCERTAIN
+from emotemporal.progress import Progress, silent
 from emotemporal.report.palette import INK, emotion_hatch, emotion_hex, text_hex
 from emotemporal.report.plots import save_figure
 from emotemporal.report.tables import clock, duration
@@ -84,7 +84,7 @@ def write_timeline(
     path: str | Path,
     *,
     aggregate: str | None = None,
-    on_progress: Callable[[str, int, int | None], None] | None = None,
+    on_progress: Progress = silent,
 ) -> None:
     """Draw what everyone in a video shows over time; see `plot_timeline`.
 
@@ -107,8 +107,7 @@ def write_timeline(
         for batch in reader:
             gathered.take(batch)
             done += len(batch)
-            if on_progress is not None:
-                on_progress("plot", done, len(analysis.frame_index))
+            on_progress("plot", done, len(analysis.frame_index))
     figure = plot_timeline(analysis, gathered.pictures, aggregate=aggregate)
     with warnings.catch_warnings():
         # A name in a script that the font lacks is shown as boxes.

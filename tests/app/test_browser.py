@@ -14,6 +14,7 @@ import av
 import pytest
 
 from emotemporal import EmotionPipeline, VideoAnalysis
+from emotemporal.progress import Progress
 
 pytestmark = pytest.mark.needs_weights
 
@@ -46,9 +47,7 @@ class HeldPipeline:
         self.go_on = Event()
         self.go_on.set()
 
-    def analyze(
-        self, path: Path, *, min_confidence: float, on_progress: Callable[[str, int, int | None], None]
-    ) -> VideoAnalysis:
+    def analyze(self, path: Path, *, min_confidence: float, on_progress: Progress) -> VideoAnalysis:
         def hold(stage: str, done: int, total: int | None) -> None:
             on_progress(stage, done, total)
             while not self.go_on.wait(0.05):
