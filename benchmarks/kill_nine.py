@@ -5,8 +5,8 @@ python benchmarks/kill_nine.py [--kills 20] [--seed 0] [--jobs predict_clip extr
 Each job is run unbroken, then killed (SIGKILL) `--kills` times, each time in a new folder, after a delay
 drawn evenly from the time that it took, and run again to its end at once, while processes of the first may
 still be ending. Jobs of several processes are killed a quarter as often again in one of their workers alone.
-The runs are forks of a process that has loaded PyTorch, so that kills fall upon work and not upon imports;
-`--cold` starts each as a command of its own.
+The runs are forks of a process that has loaded what they import, so that kills fall upon work and not upon
+imports; `--cold` starts each as a command of its own.
 """
 
 import argparse

@@ -225,11 +225,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     details = {"min_score": MIN_SCORE, "min_width_px": MIN_WIDTH_PX, **summary}
     if options.talking is not None:
         talking = measure_clips(sorted(options.talking.glob("*.mp4")))
-        for group, clips in (("talking", talking), ("together", measured | talking)):
-            print(f"{group}, {len(clips)} clips")
-            of_each = summarise(clips, each_clip=False)
-            details[group] = {name: found.get("all", found) for name, found in of_each.items()}
-            details[group]["num_clips"] = len(clips)
+        of_each = summarise(talking, each_clip=False)
+        details["talking"] = {name: found.get("all", found) for name, found in of_each.items()}
+        details["talking"]["num_clips"] = len(talking)
     write = partial(write_result, details=details)
     total = summary["pipeline"]["all"]
     write("tracking_recall", total["recall"], unit=f"share of MTCNN's faces wider than {MIN_WIDTH_PX} px")
@@ -241,8 +239,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         unit="share of rows as from MTCNN on every frame",
         interval=total["smoothed_interval"],
     )
-    of_clips = summary["pipeline"]["clips"]
-    switches = sum(of_clips[clip]["identity_switches"] for clip, apart in _CLIPS.items() if apart)
+    clips = summary["pipeline"]["clips"]
+    switches = sum(clips[clip]["identity_switches"] for clip, apart in _CLIPS.items() if apart)
     write("identity_switches", switches, unit="on clips where people stay apart")
 
 
