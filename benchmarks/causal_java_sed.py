@@ -10,6 +10,7 @@ both sides.
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,13 @@ from emotemporal.cli.common import parse_settings
 from emotemporal.datasets.crops import CropStore
 from emotemporal.datasets.sequences import ClipSequence, load_sequences
 from emotemporal.datasets.splices import splice_clips
-from emotemporal.labelling.smoothing import CausalSmoother, smooth_probs
+from emotemporal.labelling.smoothing import (
+    CAUSAL_EVIDENCE_SECONDS,
+    EVIDENCE_SECONDS,
+    HEAD_EVIDENCE_SECONDS,
+    CausalSmoother,
+    smooth_probs,
+)
 from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
 from emotemporal.models.streaming import PersonStream
 from emotemporal.models.torch_runners import TorchHead
@@ -137,13 +144,23 @@ def report_frames(clips: Sequence[ClipSequence], offline: Classifiers, causal: C
 
 def compare(sequences: Sequence[Labelled]) -> dict[str, dict[str, Any]]:
     """Measure each source with the smoothing that could be had at its time."""
-    both_sides: Callable[[np.ndarray, np.ndarray], np.ndarray] = smooth_probs
-    methods = {
+    methods: dict[str, tuple[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
         "network": ("network", lambda probs, pts: probs),
-        "network, offline hmm": ("network", both_sides),
+        "network, offline hmm": ("network", smooth_probs),
         "network, causal hmm": ("network", smooth_causal),
-        "offline head, offline hmm": ("offline head", both_sides),
+        "network, causal hmm, evidence as offline": (
+            "network",
+            partial(smooth_causal, evidence_seconds=EVIDENCE_SECONDS),
+        ),
+        "offline head, offline hmm": (
+            "offline head",
+            partial(smooth_probs, evidence_seconds=HEAD_EVIDENCE_SECONDS),
+        ),
         "causal head, causal hmm": ("causal head", smooth_causal),
+        "causal head, causal hmm, evidence as offline": (
+            "causal head",
+            partial(smooth_causal, evidence_seconds=HEAD_EVIDENCE_SECONDS),
+        ),
         "causal head, so far": ("causal head, so far", lambda probs, pts: probs),
     }
     found = {}
@@ -152,14 +169,16 @@ def compare(sequences: Sequence[Labelled]) -> dict[str, dict[str, Any]]:
         found[name] = measure(sequences, labels)
         values = found[name]
         print(
-            f"{name:<28} {values['frame_accuracy']:.3f}, {values['flips_per_second']:.2f} changes/s, "
+            f"{name:<44} {values['frame_accuracy']:.3f}, {values['flips_per_second']:.2f} changes/s, "
             f"F1 {values['segment_f1']:.3f}, median delay {values['median_signed_delay_seconds']:.2f} s"
         )
     return found
 
 
-def smooth_causal(probs: np.ndarray, pts_seconds: np.ndarray) -> np.ndarray:
-    smoother = CausalSmoother()
+def smooth_causal(
+    probs: np.ndarray, pts_seconds: np.ndarray, *, evidence_seconds: float = CAUSAL_EVIDENCE_SECONDS
+) -> np.ndarray:
+    smoother = CausalSmoother(evidence_seconds=evidence_seconds)
     return np.stack([smoother.step(row, t) for row, t in zip(probs, pts_seconds.tolist(), strict=True)])
 
 

@@ -3,8 +3,8 @@
 python benchmarks/spliced.py runs/java_sed_store
 
 The crops come from `tools/extract_faces.py ../shared/data/java_sed --output runs/java_sed_store`. The head
-that labels an actor was trained on the others. Smoothing was chosen on the first half of the actors and is
-measured on the second.
+that labels an actor was trained on the others. Smoothing was chosen on the first half of the actors, on
+shorter and longer excerpts too, and is measured on the second.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from emotemporal.labelling.segments import (
     match_segments,
     to_segments,
 )
-from emotemporal.labelling.smoothing import smooth_probs
+from emotemporal.labelling.smoothing import EVIDENCE_SECONDS, HEAD_EVIDENCE_SECONDS, smooth_probs
 from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.models.temporal import TemporalHead
 from emotemporal.models.torch_runners import TorchHead
@@ -51,6 +52,9 @@ _HEADS = ROOT / "runs" / "spliced_heads"
 _SEQUENCES_PER_ACTOR = 12
 _TAUS_SECONDS = (0.1, 0.2, 0.3, 0.5, 0.8, 1.2)
 _DWELLS_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+_EVIDENCES_SECONDS = (0.03, 0.05, 0.1, 0.15, 0.2, 0.3)
+_EXCERPT_SECONDS = (2.0, 4.0)
+_OTHER_EXCERPTS_SECONDS = ((1.0, 2.0), (4.0, 8.0))
 Smoother = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -75,20 +79,25 @@ def main(store: str) -> None:
     people = sorted({clip.subject for clip in clips})
     chosen_on = people[: len(people) // 2]
     simulated = load_simulated(config, classifier, lambda line: print(line, file=sys.stderr))
-    sequences = label_splices(clips, classifier, train_heads(clips, simulated, config), chosen_on)
-    halves = {
+    label = partial(label_splices, clips, classifier, train_heads(clips, simulated, config), chosen_on)
+    sequences = label()
+    parts = {
         "chosen on": [s for s in sequences if s.subject in chosen_on],
         "measured on": [s for s in sequences if s.subject not in chosen_on],
     }
-    found = {half: compare(part) for half, part in halves.items()}
-    for half, part in halves.items():
-        _print_table(f"{half} actors {part[0].subject} to {part[-1].subject}", found[half])
+    for low, high in _OTHER_EXCERPTS_SECONDS:
+        excerpts = label(min_seconds=low, max_seconds=high)
+        name = f"chosen on, excerpts of {low:g} to {high:g} s"
+        parts[name] = [s for s in excerpts if s.subject in chosen_on]
+    found = {name: compare(part) for name, part in parts.items()}
+    for name, part in parts.items():
+        _print_table(f"{name}, actors {part[0].subject} to {part[-1].subject}", found[name])
     raw, default = (found["measured on"][name] for name in ("frames", "frames, default"))
     write_result(
         "spliced_flips_ratio",
         raw["flips_per_second"] / default["flips_per_second"],
         unit="label changes per second of raw frames / of smoothed labels",
-        details={"num_sequences": len(halves["measured on"]), "methods": found},
+        details={"num_sequences": len(parts["measured on"]), "methods": found},
     )
 
 
@@ -131,6 +140,9 @@ def label_splices(
     classifier: EmotionClassifier,
     heads: dict[str, TemporalHead],
     chosen_on: Sequence[str],
+    *,
+    min_seconds: float = _EXCERPT_SECONDS[0],
+    max_seconds: float = _EXCERPT_SECONDS[1],
 ) -> list[Labelled]:
     """Splice each person's clips and run the networks; the heads' temperature is fitted on `chosen_on`."""
 
@@ -145,7 +157,13 @@ def label_splices(
     for seed, subject in enumerate(heads):
         ready = with_head(subject, temperature)
         own = [clip for clip in clips if clip.subject == subject]
-        for sequence in splice_clips(own, num_sequences=_SEQUENCES_PER_ACTOR, seed=seed):
+        for sequence in splice_clips(
+            own,
+            num_sequences=_SEQUENCES_PER_ACTOR,
+            min_seconds=min_seconds,
+            max_seconds=max_seconds,
+            seed=seed,
+        ):
             frames = np.exp(sequence.evidence.log_probs)
             temporal, _ = ready.classify_sequence(sequence.evidence, sequence.pts_seconds)
             probs = {"frames": frames, "head": temporal}
@@ -153,26 +171,26 @@ def label_splices(
     return labelled
 
 
-def smoothers() -> dict[str, Smoother]:
+def smoothers(evidence_seconds: float) -> dict[str, Smoother]:
     """Return every smoothing that is compared; `default` is that of predictions."""
-    found: dict[str, Smoother] = {"": lambda probs, pts: smooth_probs(probs, pts, method="none")}
+    found: dict[str, Smoother] = {"": partial(smooth_probs, method="none")}
     for tau in _TAUS_SECONDS:
-        found[f", ema {tau:g} s"] = lambda probs, pts, tau=tau: smooth_probs(
-            probs, pts, method="ema", tau_seconds=tau
-        )
+        found[f", ema {tau:g} s"] = partial(smooth_probs, method="ema", tau_seconds=tau)
     for dwell in _DWELLS_SECONDS:
-        found[f", hmm {dwell:g} s"] = lambda probs, pts, dwell=dwell: smooth_probs(
-            probs, pts, method="hmm", dwell_seconds=dwell
+        found[f", hmm {dwell:g} s"] = partial(
+            smooth_probs, dwell_seconds=dwell, evidence_seconds=evidence_seconds
         )
-    found[", default"] = smooth_probs
+    for evidence in _EVIDENCES_SECONDS:
+        found[f", hmm 2 s, evidence {evidence:g} s"] = partial(smooth_probs, evidence_seconds=evidence)
+    found[", default"] = partial(smooth_probs, evidence_seconds=evidence_seconds)
     return found
 
 
 def compare(sequences: Sequence[Labelled]) -> dict[str, dict[str, Any]]:
     """Measure every smoothing of both sources, and labels moved in time as what chance gives."""
     found = {}
-    for source in ("frames", "head"):
-        for name, smooth in smoothers().items():
+    for source, evidence_seconds in (("frames", EVIDENCE_SECONDS), ("head", HEAD_EVIDENCE_SECONDS)):
+        for name, smooth in smoothers(evidence_seconds).items():
             labels = [smooth(s.probs[source], s.pts_seconds).argmax(1) for s in sequences]
             found[source + name] = measure(sequences, labels)
     rng = np.random.default_rng(0)

@@ -19,7 +19,13 @@ from emotemporal.faces.gathering import iter_face_crops as iter_face_crops
 from emotemporal.faces.gathering import track_faces as track_faces
 from emotemporal.faces.tracker import FaceTracker
 from emotemporal.labelling.aggregation import aggregate_sum, aggregate_vote, result_from_probs
-from emotemporal.labelling.smoothing import Smoothing, fill_gaps, smooth_probs
+from emotemporal.labelling.smoothing import (
+    EVIDENCE_SECONDS,
+    HEAD_EVIDENCE_SECONDS,
+    Smoothing,
+    fill_gaps,
+    smooth_probs,
+)
 from emotemporal.models.classifier import EmotionClassifier
 from emotemporal.models.person import PeopleEvidence, PersonEvidence, PersonProbs, SeenFaces
 from emotemporal.networks import build_classifier, build_landmark_finder, choose_labels
@@ -357,11 +363,11 @@ class EmotionPipeline:
         merge = self.label_map.merge_probs
         probs = merge(found.of_frames)
         clip: dict[str, ClipResult] = {}
-        labelled = probs
+        labelled, evidence_seconds = probs, EVIDENCE_SECONDS
         if found.temporal is not None and found.clip is not None:
             clip["head"] = result_from_probs(merge(found.clip), self.labels)
             if frame_labels == "head":
-                labelled = merge(found.temporal)
+                labelled, evidence_seconds = merge(found.temporal), HEAD_EVIDENCE_SECONDS
         clip["sum"] = aggregate_sum(probs, self.labels)
         clip["vote"] = aggregate_vote(probs, self.labels)
         dwell = self.checkpoint.header.dwell_seconds
@@ -369,6 +375,12 @@ class EmotionPipeline:
         return EmotionTimeline(
             track_id=track_id,
             frame_probs=fill_gaps(probs, found.pts_seconds, pts_seconds),
-            smoothed_probs=smooth_probs(filled, pts_seconds, method=smooth, dwell_seconds=dwell),
+            smoothed_probs=smooth_probs(
+                filled,
+                pts_seconds,
+                method=smooth,
+                dwell_seconds=dwell,
+                evidence_seconds=evidence_seconds,
+            ),
             clip=clip,
         )

@@ -12,11 +12,17 @@ from scipy.linalg import expm
 Smoothing = Literal["hmm", "ema", "none"]
 SMOOTHINGS: tuple[str, ...] = get_args(Smoothing)
 
-# Neighbouring frames show nearly the same picture: within this time they count as one observation. On
-# clips of five actors spliced at known times (benchmarks/spliced.py: the head's labels, dwell 2 s) 0.1 s
-# gave 34.3 % right frames and segments of F1 0.262 with 0.23 changes of the label a second; twice that
-# 33.1 %, 0.255 and 0.18; raw labels 32.0 %, 0.011 and 4.64. Dwell times of 0.5 to 4 s differed by less.
-_EVIDENCE_SECONDS = 0.1
+# Neighbouring frames show nearly the same picture: within this time they count as one observation. Chosen on
+# clips of five actors spliced at known times (benchmarks/spliced.py). With 0.1 s the frame network's labels
+# change 30 to 50 % more often, and in excerpts of 2 to 8 s segments have F1 0.17 instead of 0.21, with no
+# more right frames; with 0.2 s fewer frames are right where excerpts are of 1 to 2 s, 28.7 instead of 29.7 %.
+EVIDENCE_SECONDS = 0.15
+# Of a temporal head's labels fewer are right with more, at every length: 28.8 to 31.9 % with 0.05 s, 26.6 to
+# 31.0 % with 0.1 s.
+HEAD_EVIDENCE_SECONDS = 0.05
+# From the past alone a label follows a change the later the less a frame counts.
+CAUSAL_EVIDENCE_SECONDS = 0.1
+_ONLY_FRAME_SECONDS = 0.1
 # A floor keeps one overconfident frame from ruling an emotion out for good.
 _LEAST_LIKELIHOOD = 1e-4
 # By this much a smoothed label is larger than the next: enough to survive six digits in a file.
@@ -30,6 +36,7 @@ def smooth_probs(
     method: Smoothing = "hmm",
     dwell_seconds: float = 2.0,
     tau_seconds: float = 0.3,
+    evidence_seconds: float = EVIDENCE_SECONDS,
     rates: np.ndarray | None = None,
 ) -> np.ndarray:
     """Smooth by the named method; see `smooth_hmm` and `smooth_ema`.
@@ -38,6 +45,8 @@ def smooth_probs(
         probs: (L, C), rows sum to 1.
         pts_seconds: (L,), strictly increasing.
         method: `hmm`, `ema`, or `none`, which returns `probs` as they are.
+        dwell_seconds: mean time in one emotion, of `hmm`, where `rates` are not given.
+        tau_seconds, evidence_seconds, rates: as of the methods.
     Returns: float32 (L, C), rows sum to 1.
     """
     if method == "none":
@@ -47,7 +56,9 @@ def smooth_probs(
     if method == "hmm":
         if rates is None:
             rates = dwell_rates(probs.shape[1], dwell_seconds)
-        return smooth_hmm(probs, pts_seconds, rates=rates, tau_seconds=tau_seconds)
+        return smooth_hmm(
+            probs, pts_seconds, rates=rates, tau_seconds=tau_seconds, evidence_seconds=evidence_seconds
+        )
     raise ValueError(f"smoothing '{method}' is unknown, expected one of {', '.join(SMOOTHINGS)}")
 
 
@@ -80,7 +91,12 @@ def smooth_ema(probs: np.ndarray, pts_seconds: np.ndarray, *, tau_seconds: float
 
 
 def smooth_hmm(
-    probs: np.ndarray, pts_seconds: np.ndarray, *, rates: np.ndarray, tau_seconds: float
+    probs: np.ndarray,
+    pts_seconds: np.ndarray,
+    *,
+    rates: np.ndarray,
+    tau_seconds: float,
+    evidence_seconds: float = EVIDENCE_SECONDS,
 ) -> np.ndarray:
     """Take labels from a hidden emotion that jumps in continuous time, confidence from the frames.
 
@@ -95,9 +111,13 @@ def smooth_hmm(
         rates: (C, C), jumps per second from row to column, rows sum to 0; see `dwell_rates`,
             `estimate_rates`.
         tau_seconds: of the average that the probabilities come from.
+        evidence_seconds: frames within this time count as one observation.
     Returns: float32 (L, C), rows sum to 1.
+    Raises:
+        ValueError: `evidence_seconds` is not positive, or `tau_seconds` negative.
     """
-    labels = _most_probable_labels(probs, pts_seconds, rates)
+    _require_evidence(evidence_seconds)
+    labels = _most_probable_labels(probs, pts_seconds, rates, evidence_seconds)
     averaged = smooth_ema(probs, pts_seconds, tau_seconds=tau_seconds)
     return _lift_labels(averaged.astype(np.float64), labels).astype(np.float32)
 
@@ -125,18 +145,26 @@ class CausalSmoother:
         method: `hmm`, `ema`, or `none`.
         dwell_seconds: mean time in one emotion, of `hmm`.
         tau_seconds: decay time of the average.
+        evidence_seconds: frames within this time count as one observation.
     """
 
     def __init__(
-        self, *, method: Smoothing = "hmm", dwell_seconds: float = 2.0, tau_seconds: float = 0.3
+        self,
+        *,
+        method: Smoothing = "hmm",
+        dwell_seconds: float = 2.0,
+        tau_seconds: float = 0.3,
+        evidence_seconds: float = CAUSAL_EVIDENCE_SECONDS,
     ) -> None:
         if method not in SMOOTHINGS:
             raise ValueError(f"smoothing '{method}' is unknown, expected one of {', '.join(SMOOTHINGS)}")
         if not tau_seconds > 0:
             raise ValueError(f"tau_seconds must be positive, found {tau_seconds}")
+        _require_evidence(evidence_seconds)
         self._method = method
         self._dwell_seconds = dwell_seconds
         self._tau_seconds = tau_seconds
+        self._evidence_seconds = evidence_seconds
         self._last_seconds: float | None = None
         self._sum: np.ndarray | float = 0.0
         self._weight = 0.0
@@ -151,17 +179,19 @@ class CausalSmoother:
         """
         if self._method == "none":
             return probs.astype(np.float32)
-        elapsed = _EVIDENCE_SECONDS if self._last_seconds is None else pts_seconds - self._last_seconds
+        elapsed = self._evidence_seconds if self._last_seconds is None else pts_seconds - self._last_seconds
         self._last_seconds = pts_seconds
         # Each frame weighs as long as has passed since the one before: how long it stays is not known yet.
         # After a gap it does not stand for the gap.
-        weight, decay = min(elapsed, _EVIDENCE_SECONDS), np.exp(-elapsed / self._tau_seconds)
+        weight, decay = min(elapsed, self._evidence_seconds), np.exp(-elapsed / self._tau_seconds)
         total = decay * self._sum + weight * probs.astype(np.float64)
         self._sum, self._weight = total, decay * self._weight + weight
         averaged = total / self._weight
         if self._method == "ema":
             return averaged.astype(np.float32)
-        likelihood = np.maximum(probs.astype(np.float64), _LEAST_LIKELIHOOD) ** (weight / _EVIDENCE_SECONDS)
+        likelihood = np.maximum(probs.astype(np.float64), _LEAST_LIKELIHOOD) ** (
+            weight / self._evidence_seconds
+        )
         if self._belief is None:
             belief: np.ndarray = likelihood
         else:
@@ -170,12 +200,19 @@ class CausalSmoother:
         return _lift_labels(averaged[None], np.argmax(self._belief, keepdims=True))[0].astype(np.float32)
 
 
-def _most_probable_labels(probs: np.ndarray, pts_seconds: np.ndarray, rates: np.ndarray) -> np.ndarray:
+def _require_evidence(seconds: float) -> None:
+    if not seconds > 0:
+        raise ValueError(f"evidence_seconds must be positive, found {seconds}")
+
+
+def _most_probable_labels(
+    probs: np.ndarray, pts_seconds: np.ndarray, rates: np.ndarray, evidence_seconds: float
+) -> np.ndarray:
     """Return the hidden emotion with the highest posterior on each frame, int64 (L,)."""
     num_classes = probs.shape[1]
     if rates.shape != (num_classes, num_classes):
         raise ValueError(f"rates must have shape {(num_classes, num_classes)}, found {rates.shape}")
-    exponent = np.minimum(1.0, frame_seconds(pts_seconds) / _EVIDENCE_SECONDS)[:, None]
+    exponent = np.minimum(1.0, frame_seconds(pts_seconds) / evidence_seconds)[:, None]
     likelihood = np.maximum(probs.astype(np.float64), _LEAST_LIKELIHOOD) ** exponent
     gaps, which = np.unique(np.round(np.diff(pts_seconds), 4), return_inverse=True)
     transitions = [expm(rates * gap) for gap in gaps]
@@ -232,7 +269,7 @@ def estimate_rates(
 def frame_seconds(pts_seconds: np.ndarray) -> np.ndarray:
     """Return how long each frame stands for: half the way to both neighbours, (L,)."""
     if len(pts_seconds) == 1:
-        return np.full(1, _EVIDENCE_SECONDS)
+        return np.full(1, _ONLY_FRAME_SECONDS)
     middles = (pts_seconds[1:] + pts_seconds[:-1]) / 2
     first = pts_seconds[0] - (middles[0] - pts_seconds[0])
     last = pts_seconds[-1] + (pts_seconds[-1] - middles[-1])

@@ -126,6 +126,30 @@ def test_frame_labels_are_those_of_the_network_or_of_the_head(short_clip, tiny_c
             np.testing.assert_allclose(timeline.smoothed_probs, expected, atol=1e-6)
 
 
+def test_the_heads_labels_follow_a_brief_change_that_those_of_the_network_do_not(
+    tiny_clip_checkpoint, monkeypatch
+):
+    """Each has the evidence time that was chosen for it."""
+    pipeline = EmotionPipeline.load(tiny_clip_checkpoint, "cpu")
+    probs = np.full((75, len(FER7)), 0.1 / (len(FER7) - 1), np.float32)
+    probs[:, 0] = 0.9
+    probs[30:38] = np.roll(probs[30:38], 1, axis=1)
+    finish = PersonEvidence.finish
+    monkeypatch.setattr(
+        PersonEvidence,
+        "finish",
+        lambda person: finish(person)._replace(of_frames=probs, temporal=probs, clip=probs[0]),
+    )
+    crops = np.zeros((75, 48, 48, 3), np.uint8)
+    num_changed = {
+        source: np.count_nonzero(
+            pipeline.analyze_crops(crops, np.arange(75) / 25, frame_labels=source).smoothed_probs.argmax(1)
+        )
+        for source in ("network", "head")
+    }
+    assert num_changed == {"network": 0, "head": 8}
+
+
 def test_equal_stems_do_not_overwrite(portrait_picture, tiny_clip_checkpoint, tmp_path):
     other = tmp_path / "in" / "both.jpg"
     other.parent.mkdir()

@@ -61,6 +61,16 @@ def test_the_label_of_the_hmm_is_always_the_largest():
     assert (smoothed[:, -1] - smoothed[:, -2]).min() > 5e-5
 
 
+def test_the_more_frames_count_as_one_observation_the_longer_an_emotion_must_be_seen():
+    pts = np.arange(75) / 25
+    probs = np.tile([0.9, 0.1], (75, 1))
+    shown = slice(30, 38)  # a third of a second
+    probs[shown] = [0.1, 0.9]
+    kept, dropped = (smooth_probs(probs, pts, evidence_seconds=seconds).argmax(1) for seconds in (0.05, 0.5))
+    np.testing.assert_array_equal(np.flatnonzero(kept), np.arange(75)[shown])
+    assert not dropped.any()
+
+
 @pytest.mark.parametrize("method", ["hmm", "ema"])
 def test_strength_does_not_depend_on_the_frame_rate(method):
     at = np.arange(0, 4, 1 / 10)
@@ -105,7 +115,12 @@ def test_estimated_rates_follow_the_data():
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"method": "median"}, {"method": "hmm", "dwell_seconds": 0}, {"method": "ema", "tau_seconds": -1}],
+    [
+        {"method": "median"},
+        {"method": "hmm", "dwell_seconds": 0},
+        {"method": "hmm", "evidence_seconds": 0},
+        {"method": "ema", "tau_seconds": -1},
+    ],
 )
 def test_wrong_settings_are_refused(arguments):
     with pytest.raises(ValueError, match=r"unknown|positive|negative"):
@@ -171,3 +186,5 @@ def test_live_smoothing_refuses_what_it_does_not_know():
         CausalSmoother(method="median")
     with pytest.raises(ValueError, match="tau_seconds"):
         CausalSmoother(tau_seconds=0)
+    with pytest.raises(ValueError, match="evidence_seconds"):
+        CausalSmoother(evidence_seconds=0)
