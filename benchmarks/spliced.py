@@ -53,7 +53,6 @@ _SEQUENCES_PER_ACTOR = 12
 _TAUS_SECONDS = (0.1, 0.2, 0.3, 0.5, 0.8, 1.2)
 _DWELLS_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 _EVIDENCES_SECONDS = (0.03, 0.05, 0.1, 0.15, 0.2, 0.3)
-_EXCERPT_SECONDS = (2.0, 4.0)
 _OTHER_EXCERPTS_SECONDS = ((1.0, 2.0), (4.0, 8.0))
 Smoother = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -79,16 +78,18 @@ def main(store: str) -> None:
     people = sorted({clip.subject for clip in clips})
     chosen_on = people[: len(people) // 2]
     simulated = load_simulated(config, classifier, lambda line: print(line, file=sys.stderr))
-    label = partial(label_splices, clips, classifier, train_heads(clips, simulated, config), chosen_on)
-    sequences = label()
+    heads = train_heads(clips, simulated, config)
+    of_chosen = {subject: heads[subject] for subject in chosen_on}
+    temperature = fit_temperature(clips, classifier, of_chosen)
+    label = partial(label_splices, clips, classifier, temperature=temperature)
+    sequences = label(heads)
     parts = {
         "chosen on": [s for s in sequences if s.subject in chosen_on],
         "measured on": [s for s in sequences if s.subject not in chosen_on],
     }
     for low, high in _OTHER_EXCERPTS_SECONDS:
-        excerpts = label(min_seconds=low, max_seconds=high)
         name = f"chosen on, excerpts of {low:g} to {high:g} s"
-        parts[name] = [s for s in excerpts if s.subject in chosen_on]
+        parts[name] = label(of_chosen, min_seconds=low, max_seconds=high)
     found = {name: compare(part) for name, part in parts.items()}
     for name, part in parts.items():
         _print_table(f"{name}, actors {part[0].subject} to {part[-1].subject}", found[name])
@@ -135,27 +136,30 @@ def _load_head(path: Path, clip: ClipSequence, config: ClipConfig) -> TemporalHe
     return head
 
 
+def fit_temperature(
+    clips: Sequence[ClipSequence], classifier: EmotionClassifier, heads: dict[str, TemporalHead]
+) -> float:
+    """Return the temperature that suits the heads of these people on whole clips of theirs."""
+    predictions: list[ClipPrediction] = []
+    for subject, head in heads.items():
+        ready = classifier.with_head(TorchHead(head))
+        predictions += predict_clips(ready, [c for c in clips if c.subject == subject])
+    return fit_head_temperature(predictions, sorted({clip.label for clip in clips}))
+
+
 def label_splices(
     clips: Sequence[ClipSequence],
     classifier: EmotionClassifier,
     heads: dict[str, TemporalHead],
-    chosen_on: Sequence[str],
     *,
-    min_seconds: float = _EXCERPT_SECONDS[0],
-    max_seconds: float = _EXCERPT_SECONDS[1],
+    temperature: float,
+    min_seconds: float = 2.0,
+    max_seconds: float = 4.0,
 ) -> list[Labelled]:
-    """Splice each person's clips and run the networks; the heads' temperature is fitted on `chosen_on`."""
-
-    def with_head(subject: str, temperature: float) -> EmotionClassifier:
-        return classifier.with_head(TorchHead(heads[subject], temperature=temperature))
-
-    predictions: list[ClipPrediction] = []
-    for subject in chosen_on:
-        predictions += predict_clips(with_head(subject, 1.0), [c for c in clips if c.subject == subject])
-    temperature = fit_head_temperature(predictions, sorted({clip.label for clip in clips}))
+    """Splice the clips of each person who has a head, and run the networks."""
     labelled = []
-    for seed, subject in enumerate(heads):
-        ready = with_head(subject, temperature)
+    for seed, (subject, head) in enumerate(heads.items()):
+        ready = classifier.with_head(TorchHead(head, temperature=temperature))
         own = [clip for clip in clips if clip.subject == subject]
         for sequence in splice_clips(
             own,

@@ -59,15 +59,17 @@ def test_agrees_with_facenet(mtcnn, portrait, share):
 def test_landmarks_are_in_continuous_coordinates(mtcnn, astronaut):
     """Told from pixel centres, faces of both pictures would lie half a pixel to one side."""
 
-    def surest(found):
-        # In bf16 a patch of the background may pass for a second face.
-        return found.landmarks[found.scores.argmax()]
+    def only_sure_face(picture):
+        # In bf16 a patch of the background passes for a face once, at 0.73.
+        found = mtcnn.detect_faces(picture)
+        (landmarks,) = found.landmarks[found.scores >= 0.9]
+        return landmarks
 
     offsets = []
     for size in np.linspace(0.35, 0.8, 10):
         picture = cv2.resize(astronaut, None, fx=size, fy=size, interpolation=cv2.INTER_AREA)
-        found = surest(mtcnn.detect_faces(picture))
-        mirrored = surest(mtcnn.detect_faces(np.ascontiguousarray(picture[:, ::-1])))
+        found = only_sure_face(picture)
+        mirrored = only_sure_face(np.ascontiguousarray(picture[:, ::-1]))
         back = picture.shape[1] - mirrored[MIRRORED[5], 0]
         offsets.append((found[:, 0] - back).mean() / 2)
     assert abs(np.mean(offsets)) < 0.2
