@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from results import ROOT, write_result
-from spliced import Labelled, measure, train_heads
+from spliced import Labelled, measure, simulation, train_heads
 
 from emotemporal.checkpoint import load_checkpoint
 from emotemporal.cli.common import parse_settings
@@ -34,7 +34,6 @@ from emotemporal.models.classifier import EmotionClassifier, FrameEvidence
 from emotemporal.models.streaming import PersonStream
 from emotemporal.models.torch_runners import TorchHead
 from emotemporal.networks import build_classifier
-from emotemporal.training.clip import load_simulated
 from emotemporal.training.config import ClipConfig
 from emotemporal.training.metrics import accuracy_interval
 
@@ -55,11 +54,11 @@ def main(store: str) -> None:
     frame = build_classifier(load_checkpoint(ROOT / causal_config.frame_checkpoint))
     clips = load_sequences(CropStore.open(store), frame)
     # Both are set by the same clips of still faces.
-    simulated = load_simulated(offline_config, frame, lambda line: print(line, file=sys.stderr))
+    simulate = simulation(offline_config, frame)
     offline, causal = (
         {
             subject: frame.with_head(TorchHead(head))
-            for subject, head in train_heads(clips, simulated, config).items()
+            for subject, head in train_heads(clips, simulate, config).items()
         }
         for config in (offline_config, causal_config)
     )

@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ _SEQUENCES_PER_ACTOR = 12
 _TAUS_SECONDS = (0.1, 0.2, 0.3, 0.5, 0.8, 1.2)
 _DWELLS_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 _EVIDENCES_SECONDS = (0.03, 0.05, 0.1, 0.15, 0.2, 0.3)
+_EXCERPTS_SECONDS = (2.0, 4.0)
 _OTHER_EXCERPTS_SECONDS = ((1.0, 2.0), (4.0, 8.0))
 Smoother = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -77,19 +78,18 @@ def main(store: str) -> None:
     clips = load_sequences(CropStore.open(store), classifier)
     people = sorted({clip.subject for clip in clips})
     chosen_on = people[: len(people) // 2]
-    simulated = load_simulated(config, classifier, lambda line: print(line, file=sys.stderr))
-    heads = train_heads(clips, simulated, config)
+    heads = train_heads(clips, simulation(config, classifier), config)
     of_chosen = {subject: heads[subject] for subject in chosen_on}
     temperature = fit_temperature(clips, classifier, of_chosen)
     label = partial(label_splices, clips, classifier, temperature=temperature)
-    sequences = label(heads)
+    sequences = label(heads, *_EXCERPTS_SECONDS)
     parts = {
         "chosen on": [s for s in sequences if s.subject in chosen_on],
         "measured on": [s for s in sequences if s.subject not in chosen_on],
     }
     for low, high in _OTHER_EXCERPTS_SECONDS:
         name = f"chosen on, excerpts of {low:g} to {high:g} s"
-        parts[name] = label(of_chosen, min_seconds=low, max_seconds=high)
+        parts[name] = label(of_chosen, low, high)
     found = {name: compare(part) for name, part in parts.items()}
     for name, part in parts.items():
         _print_table(f"{name}, actors {part[0].subject} to {part[-1].subject}", found[name])
@@ -102,8 +102,13 @@ def main(store: str) -> None:
     )
 
 
+def simulation(config: ClipConfig, classifier: EmotionClassifier) -> Callable[[], Sequence[ClipSequence]]:
+    """Return what makes the clips of still faces, once: it takes minutes, and only a training needs them."""
+    return cache(partial(load_simulated, config, classifier, lambda line: print(line, file=sys.stderr)))
+
+
 def train_heads(
-    clips: Sequence[ClipSequence], simulated: Sequence[ClipSequence], config: ClipConfig
+    clips: Sequence[ClipSequence], simulate: Callable[[], Sequence[ClipSequence]], config: ClipConfig
 ) -> dict[str, TemporalHead]:
     """Return for each person a head that has not seen them; those that are kept are not trained again."""
     settings = settings_of(replace(config, run=RunConfig(seed=config.run.seed, accelerator="cpu")))
@@ -115,7 +120,7 @@ def train_heads(
     for fold in subject_folds([clip.subject for clip in clips]):
         kept = _HEADS / f"{fold.name}-{key}.pt"
         if not kept.is_file():
-            head = train_head(config, [clips[i] for i in fold.train], fabric, simulated=simulated)
+            head = train_head(config, [clips[i] for i in fold.train], fabric, simulated=simulate())
             _HEADS.mkdir(parents=True, exist_ok=True)
             with replacing(kept) as temporary:
                 torch.save(head.state_dict(), temporary)
@@ -151,10 +156,10 @@ def label_splices(
     clips: Sequence[ClipSequence],
     classifier: EmotionClassifier,
     heads: dict[str, TemporalHead],
+    min_seconds: float,
+    max_seconds: float,
     *,
     temperature: float,
-    min_seconds: float = 2.0,
-    max_seconds: float = 4.0,
 ) -> list[Labelled]:
     """Splice the clips of each person who has a head, and run the networks."""
     labelled = []

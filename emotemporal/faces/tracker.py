@@ -2,7 +2,8 @@
 
 The full detector runs on key frames. Between them each face is found again from its last box by the
 detector's last stage alone, and a face that is new on a key frame is followed backward as well, to the frame
-on which it entered. Frames wait for that: results lag behind by one key interval.
+on which it entered. Frames wait for that: results lag behind by one key interval. A key frame that shows
+nothing new, with every face surely in sight, is spared the detector.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import numpy as np
 from emotemporal.faces.detector import FaceDetector
 from emotemporal.faces.following import MAX_UNLIKE, FaceFollower, box_at, is_same_face, sighting_of
 from emotemporal.faces.shots import ShotCutDetector
-from emotemporal.faces.trail import Trail, face_look, look_distance
+from emotemporal.faces.stillness import KnownPicture
+from emotemporal.faces.trail import Sighting, Trail, face_look, look_distance
 from emotemporal.structures import Detections, FaceRows, FrameBatch, Track, TrackStatus
 
 _LOST_FRAMES = 2
@@ -47,6 +49,7 @@ class FaceTracker(FaceFollower):
     Args:
         detector: finds and refines faces.
         key_interval: frames between two runs of the full detector.
+        still_interval: the same at most, where nothing changes but the faces that are followed.
         search_interval: least frames between two such runs when faces were lost.
         max_gap_seconds, min_score, min_refined_score, max_unconfirmed, shots: as of `FaceFollower`.
         min_track_seconds: shorter tracks are dropped, unless they fill half of their shot.
@@ -59,6 +62,7 @@ class FaceTracker(FaceFollower):
         detector: FaceDetector,
         *,
         key_interval: int = 12,
+        still_interval: int = 48,
         search_interval: int = 4,
         max_gap_seconds: float = 0.5,
         min_score: float = 0.9,
@@ -68,8 +72,9 @@ class FaceTracker(FaceFollower):
         min_track_score: float = 0.85,
         shots: ShotCutDetector | None = None,
     ) -> None:
-        if key_interval < 1 or search_interval < 1:
-            raise ValueError(f"intervals must be at least 1, found {key_interval} and {search_interval}")
+        intervals = (key_interval, still_interval, search_interval)
+        if min(intervals) < 1:
+            raise ValueError(f"intervals must be at least 1, found {', '.join(map(str, intervals))}")
         super().__init__(
             detector,
             max_gap_seconds=max_gap_seconds,
@@ -79,11 +84,15 @@ class FaceTracker(FaceFollower):
             shots=shots,
         )
         self._key_interval = key_interval
+        self._still_interval = still_interval
         self._search_interval = search_interval
         self._min_track_seconds = min_track_seconds
         self._min_track_score = min_track_score
         self._waiting: list[_Frame] = []
         """Frames since the last key frame: not yet handed out."""
+        self._known: KnownPicture | None = None
+        """What the full detector has last looked at, in this shot; None unless all its faces are followed."""
+        self._detected_index = 0
         self._trails: list[Trail] = []
         """All faces, in the order of their ids."""
         self._pts_seconds: list[float] = []
@@ -120,6 +129,7 @@ class FaceTracker(FaceFollower):
             raise ValueError(f"frames must be consecutive: expected {expected}, found {frame.frame_index}")
         if self._shots.is_cut(frame.image):
             yield from self._end_shot()
+            self._known = None
             self._shot_lengths.append(0)
         is_first = self._shot_lengths[-1] == 0
         self._pts_seconds.append(frame.pts_seconds)
@@ -142,14 +152,36 @@ class FaceTracker(FaceFollower):
         return any(frame.frame_index - t.last.frame_index >= _LOST_FRAMES for t in lost)
 
     def _settle(self, frame: _Frame) -> Iterator[FaceRows]:
-        """Run the full detector on a frame and hand out everything up to it."""
+        """Hand out everything up to a frame, on which the full detector runs unless nothing is new there."""
+        if not self._is_known(frame):
+            self._detect(frame)
+        yield from self._emit()
+        self._let_go(self._gone(frame))
+
+    def _is_known(self, frame: _Frame) -> bool:
+        """True if the full detector would find on a frame just the faces that are followed."""
+        if self._known is None or frame.frame_index - self._detected_index >= self._still_interval:
+            return False
+        confirmed = self._confirmed_on(frame)
+        are_sure = len(confirmed) == len(self._active) and all(s.score >= self._min_score for s in confirmed)
+        return are_sure and self._known.is_unchanged(frame.image, *_places(confirmed))
+
+    def _detect(self, frame: _Frame) -> None:
+        """Run the full detector; follow the faces that are new."""
         found = self._detector.detect_faces(frame.image)
         new = found[self._confirm(frame, found)]
         for trail in self._join(frame, self._trace_back(frame, new)):
             self._trails.append(trail)
             trail.track_id = len(self._trails)
-        yield from self._emit()
-        self._let_go(self._gone(frame))
+        confirmed = self._confirmed_on(frame)
+        all_are_followed = len(confirmed) == len(found)
+        self._known = KnownPicture(frame.image, *_places(confirmed)) if all_are_followed else None
+        self._detected_index = frame.frame_index
+
+    def _confirmed_on(self, frame: _Frame) -> list[Sighting]:
+        """Return where the faces in sight are that the full detector saw as well when it last looked."""
+        lasts = (trail.last for trail in self._active if trail.num_unconfirmed == 0)
+        return [sighting for sighting in lasts if sighting.frame_index == frame.frame_index]
 
     def _trace_back(self, frame: _Frame, found: Detections) -> list[Trail]:
         """Follow new faces from the key frame back into the waiting frames."""
@@ -217,3 +249,10 @@ class FaceTracker(FaceFollower):
         lasted = self._pts_seconds[last] - self._pts_seconds[first]
         lasts = lasted >= self._min_track_seconds or 2 * len(rows) >= self._shot_lengths[trail.shot]
         return lasts and 2 * len(rows) > last - first and float(detected.mean()) >= self._min_track_score
+
+
+def _places(sightings: list[Sighting]) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes float32 (M, 4) and landmarks float32 (M, 5, 2)."""
+    boxes = np.array([sighting.box for sighting in sightings], np.float32)
+    landmarks = np.array([sighting.landmarks for sighting in sightings], np.float32)
+    return boxes.reshape(-1, 4), landmarks.reshape(-1, 5, 2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emotemporal.faces.tracker import FaceTracker
-from emotemporal.structures import FrameBatch, TrackStatus
+from emotemporal.structures import Detections, FrameBatch, TrackStatus
 
 
 def moving(x, y, dx=0.0, dy=0.0, size=24, present=lambda i: True):
@@ -25,7 +25,7 @@ def assert_on_path(track, path):
 
 def test_one_face_is_one_track(track_script):
     path = moving(10, 30, dx=1.5)
-    (track,) = track_script(60, [path]).tracks
+    (track,) = track_script(60, [path], still_interval=1).tracks
     assert track.track_id == 1
     assert_on_path(track, path)
     np.testing.assert_array_equal(track.frame_index, np.arange(60))
@@ -37,7 +37,7 @@ def test_one_face_is_one_track(track_script):
 
 def test_a_long_track_keeps_every_sighting(track_script):
     path = moving(10, 30, dx=0.1, present=lambda i: not 400 <= i < 405)
-    (track,) = track_script(700, [path]).tracks
+    (track,) = track_script(700, [path], still_interval=1).tracks
     np.testing.assert_array_equal(track.frame_index, np.arange(700))
     np.testing.assert_array_equal(np.flatnonzero(~track.seen), np.arange(400, 405))
     np.testing.assert_allclose(track.boxes[:, 0], 10 + 0.1 * np.arange(700), atol=1e-3)
@@ -151,7 +151,7 @@ def test_lost_face_is_looked_for_early(track_script, stub):
         return (x, 40, x + 24, 64)
 
     detector = stub([path])
-    (track,) = track_script(48, [path], detector=detector).tracks
+    (track,) = track_script(48, [path], detector=detector, still_interval=1).tracks
     assert detector.detect_calls[:3] == [0, 12, 16]
     assert len(track) == 48
 
@@ -174,8 +174,63 @@ def test_profile_survives_some_missed_key_frames(track_script, stub):
 def test_what_the_detector_never_confirms_is_given_up(track_script, stub):
     path = moving(30, 40)
     detector = stub([path], undetected=frozenset(range(5, 200)))
-    (track,) = track_script(120, [path], detector=detector).tracks
+    (track,) = track_script(120, [path], detector=detector, still_interval=1).tracks
     assert track.frame_index[-1] == 36
+
+
+def test_where_nothing_is_new_the_detector_is_spared(track_script, stub):
+    path = moving(40, 40, dx=0.05)
+    for paths in ([path], []):
+        detector = stub(paths)
+        track_script(120, paths, detector=detector)
+        assert detector.detect_calls == [0, 48, 96]
+
+
+def test_what_is_new_in_a_still_picture_is_detected(track_script, stub):
+    paths = [moving(20, 40), moving(110, 40, present=lambda i: i >= 20)]
+    detector = stub(paths)
+    first, second = track_script(60, paths, detector=detector).tracks
+    assert detector.detect_calls == [0, 24]
+    assert (len(first), second.frame_index[0]) == (60, 20)
+
+
+def test_a_cut_is_looked_at_even_after_a_still_picture(track_script, stub):
+    path = moving(50, 40)
+    detector = stub([path])
+    track_script(60, [path], detector=detector, scene=lambda i: int(i >= 30))
+    assert detector.detect_calls == [0, 30]
+
+
+def test_a_face_that_is_not_sure_is_detected_again(track_script, stub):
+    path = moving(50, 40)
+
+    class Unsure(stub):
+        def refine_faces(self, frame, boxes):
+            found = super().refine_faces(frame, boxes)
+            return Detections(found.boxes, np.minimum(found.scores, 0.8), found.landmarks)
+
+    detector = Unsure([path])
+    track_script(60, [path], detector=detector)
+    assert detector.detect_calls == [0, 12, 24, 36, 48, 59]
+
+
+def test_a_weak_detection_is_looked_at_again(track_script, stub):
+    """It may be a face that is not sure enough yet."""
+    path = moving(50, 40)
+
+    class Weak(stub):
+        def detect_faces(self, frame):
+            found = super().detect_faces(frame)
+            return (
+                found
+                if len(self.detect_calls) == 3
+                else Detections(found.boxes, found.scores * 0.8, found.landmarks)
+            )
+
+    detector = Weak([path])
+    (track,) = track_script(60, [path], detector=detector).tracks
+    assert detector.detect_calls[:3] == [0, 12, 24]
+    assert track.frame_index[0] == 13
 
 
 def test_passing_mistake_is_dropped_but_not_in_a_short_clip(track_script):
@@ -257,7 +312,9 @@ def test_finished_tracker_takes_no_more(stub, make_batches):
         list(tracker.update(next(make_batches(np.zeros((2, 40, 40, 3), np.uint8), 2))))
 
 
-@pytest.mark.parametrize("settings", [{"key_interval": 0}, {"search_interval": 0}, {"max_gap_seconds": -1}])
+@pytest.mark.parametrize(
+    "settings", [{"key_interval": 0}, {"still_interval": 0}, {"search_interval": 0}, {"max_gap_seconds": -1}]
+)
 def test_bad_settings_are_refused(stub, settings):
     with pytest.raises(ValueError, match=r"at least|negative"):
         FaceTracker(stub([]), **settings)
