@@ -3,8 +3,9 @@
 python benchmarks/speed.py ../shared/data/clips [--peer-python PYTHON]
 
 Of each clip in turn, round after round: `predict_clip.py --per-frame` from opening the file to its written
-results, the same with `--overlay`, decoding alone, and facenet-pytorch's `MTCNN.detect` alone, with its own
-settings, on frames already in memory (a part of them, since it is slow). Start-up is apart: the networks are
+results, the same with `--overlay`, the same with the full detector on every key frame, still or not, decoding
+alone, and facenet-pytorch's `MTCNN.detect` alone, with its own settings, on frames already in memory (a part
+of them, since it is slow). Start-up is apart: the networks are
 loaded once, and a first run is not counted. With `--peer-python`, whose environment has `fer` or `deepface`,
 those run as well, on the frames that MTCNN sees. A ratio compares what ran in the same round.
 
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,6 +36,7 @@ from results import FOLDER, ROOT, machine, write_result
 from videos import cut_video
 
 from emotemporal.cli.predict_clip import main as predict_clip
+from emotemporal.faces.tracker import FaceTracker
 from emotemporal.pipeline import EmotionPipeline
 from emotemporal.report.plots import save_figure
 from emotemporal.video.reader import VideoReader
@@ -49,6 +52,7 @@ _FOLDER_COPIES = 6
 _PEER_FRAMES = 40
 PIPELINE, MTCNN_ALONE = "pipeline", "MTCNN alone"
 _OVERLAY, _DECODING = "pipeline with overlay", "decoding alone"
+_NONE_SPARED = "pipeline, no key frame spared"
 _BARS = {_DECODING: "#b0b5bd", PIPELINE: "#4477aa", _OVERLAY: "#66ccee", MTCNN_ALONE: "#aa3377"}
 _OTHER_BAR = "#bb5500"
 
@@ -86,6 +90,7 @@ class ClipRounds:
             "cpu_seconds_per_frame": self.cpu,
             "ratios": self.ratios(PIPELINE, MTCNN_ALONE),
             "overlay_ratios": self.ratios(PIPELINE, _OVERLAY),
+            "spared_ratios": self.ratios(PIPELINE, _NONE_SPARED),
         }
 
 
@@ -93,6 +98,8 @@ def run_round(rounds: ClipRounds, detector: MTCNN, peer_python: Path | None) -> 
     """Run everything once."""
     for name, flags in ((PIPELINE, ["--per-frame"]), (_OVERLAY, ["--per-frame", "--overlay"])):
         rounds.add(name, predict(rounds.clip, flags), rounds.num_frames)
+    with patch("emotemporal.pipeline.FaceTracker", partial(FaceTracker, still_interval=1)):
+        rounds.add(_NONE_SPARED, predict(rounds.clip, ["--per-frame"]), rounds.num_frames)
     with Stopwatch() as watch, VideoReader(rounds.clip) as reader:
         decoded = sum(len(batch) for batch in reader)
     rounds.add(_DECODING, watch.cost, decoded)
@@ -191,7 +198,7 @@ def speed_table(found: Mapping[str, ClipRounds]) -> str:
 
 def plot_speed(found: Mapping[str, ClipRounds]) -> Figure:
     """Draw the medians as bars on a logarithmic axis, one panel for each clip."""
-    names = list(next(iter(found.values())).rates)
+    names = [name for name in next(iter(found.values())).rates if name != _NONE_SPARED]
     height = 0.9 + 0.28 * len(names) * len(found)
     figure = Figure(figsize=(7.2, height), layout="constrained")
     panels = figure.subplots(len(found), 1, sharex=True, squeeze=False)[:, 0]
@@ -228,7 +235,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for _ in range(options.rounds):
             for rounds in found.values():
                 run_round(rounds, detector, options.peer_python)
-    if options.peer_python is not None and not set(next(iter(found.values())).rates) - set(_BARS):
+    if options.peer_python is not None and not set(next(iter(found.values())).rates) - {*_BARS, _NONE_SPARED}:
         print(f"fer, deepface: skipped, {options.peer_python} has neither")
     for name, clips in CLIPS.items():
         slowest = min(median(found[clip].ratios(PIPELINE, MTCNN_ALONE)) for clip in clips)

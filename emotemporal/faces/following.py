@@ -9,6 +9,7 @@ import numpy as np
 from emotemporal.faces.association import box_distances, box_overlaps, match_boxes
 from emotemporal.faces.detector import FaceDetector
 from emotemporal.faces.shots import ShotCutDetector
+from emotemporal.faces.stillness import KnownPicture
 from emotemporal.faces.trail import Sighting, Trail, face_look, look_distance
 from emotemporal.structures import Detections, TrackStatus
 
@@ -82,6 +83,8 @@ class FaceFollower:
         self._shots = shots or ShotCutDetector()
         self._active: list[Trail] = []
         """Faces in sight or lost for less than `max_gap_seconds`."""
+        self._known: KnownPicture | None = None
+        """What the full detector has last looked at, in this shot; None unless it all is followed."""
 
     def _follow(self, frame: Frame) -> None:
         """Look on this frame for every active face, from where it was last."""
@@ -143,6 +146,11 @@ class FaceFollower:
             trail.close()
         self._active = [t for t in self._active if t not in trails]
 
+    def _leave_shot(self) -> None:
+        """Follow nobody any more: what comes is of another shot."""
+        self._let_go(self._active)
+        self._known = None
+
     def _confirm(self, frame: Frame, found: Detections) -> np.ndarray:
         """Match detections with the faces in sight; return the rows of those that are left, int64 (K,)."""
         present = [t for t in self._active if t.last.frame_index == frame.frame_index]
@@ -163,6 +171,24 @@ class FaceFollower:
         left = np.setdiff1d(np.arange(len(found)), [j for _, j in pairs])
         taken = [self._is_taken(found.boxes[j], frame) for j in left]
         return left[~np.array(taken, bool)]
+
+    def _remember(self, frame: Frame, found: Detections) -> None:
+        """Keep what a key frame shows, once its detections are confirmed and joined."""
+        confirmed = self._confirmed_on(frame)
+        self._known = KnownPicture(frame.image, *_places(confirmed)) if len(confirmed) == len(found) else None
+
+    def _is_news(self, frame: Frame) -> bool:
+        """False if the full detector would find just what it found last, the faces that are followed."""
+        confirmed = self._confirmed_on(frame)
+        if self._known is None or len(confirmed) < len(self._active):
+            return True
+        are_sure = all(sighting.score >= self._min_score for sighting in confirmed)
+        return not (are_sure and self._known.is_unchanged(frame.image, *_places(confirmed)))
+
+    def _confirmed_on(self, frame: Frame) -> list[Sighting]:
+        """Return where the faces in sight are that the full detector saw as well when it last looked."""
+        lasts = (trail.last for trail in self._active if trail.num_unconfirmed == 0)
+        return [sighting for sighting in lasts if sighting.frame_index == frame.frame_index]
 
     def _begin(self, frame: Frame, found: Detections, *, shot: int) -> list[Trail]:
         """Return a trail for each detection of a key frame; none is followed yet."""
@@ -227,6 +253,13 @@ def sighting_of(frame: Frame, found: Detections, row: int, status: TrackStatus) 
     return Sighting(
         frame.frame_index, frame.pts_seconds, found.boxes[row], score, found.landmarks[row], status
     )
+
+
+def _places(sightings: list[Sighting]) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes float32 (M, 4) and landmarks float32 (M, 5, 2)."""
+    boxes = np.array([sighting.box for sighting in sightings], np.float32)
+    landmarks = np.array([sighting.landmarks for sighting in sightings], np.float32)
+    return boxes.reshape(-1, 4), landmarks.reshape(-1, 5, 2)
 
 
 def is_same_face(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -40,6 +40,7 @@ class LiveTracker(FaceFollower):
         detector: finds and refines faces.
         key_seconds: time between two runs of the full detector; the first frame of a shot is always a key
             frame.
+        still_seconds: the same at most, where nothing changes but the faces that are followed.
         search_seconds: least time between two such runs when a face was lost.
         max_gap_seconds, min_score, min_refined_score, max_unconfirmed, shots: as of `FaceFollower`.
         min_sightings: frames on which a face must have been seen before it is told of.
@@ -50,6 +51,7 @@ class LiveTracker(FaceFollower):
         detector: FaceDetector,
         *,
         key_seconds: float = 0.48,
+        still_seconds: float = 1.92,
         search_seconds: float = 0.16,
         max_gap_seconds: float = 0.5,
         min_score: float = 0.9,
@@ -58,9 +60,11 @@ class LiveTracker(FaceFollower):
         min_sightings: int = 3,
         shots: ShotCutDetector | None = None,
     ) -> None:
-        if key_seconds < 0 or search_seconds < 0:
+        spans = (key_seconds, still_seconds, search_seconds)
+        if min(spans) < 0:
             raise ValueError(
-                f"key_seconds and search_seconds must not be negative, found {key_seconds}, {search_seconds}"
+                "key_seconds, still_seconds and search_seconds must not be negative, "
+                f"found {', '.join(map(str, spans))}"
             )
         super().__init__(
             detector,
@@ -71,12 +75,14 @@ class LiveTracker(FaceFollower):
             shots=shots,
         )
         self._key_seconds = key_seconds
+        self._still_seconds = still_seconds
         self._search_seconds = search_seconds
         self._min_sightings = min_sightings
         self._num_frames = 0
         self._num_people = 0
         self._last_seconds = -np.inf
         self._last_key_seconds = -np.inf
+        self._detected_seconds = -np.inf
 
     def update(self, image: np.ndarray, pts_seconds: float) -> FacesNow:
         """Take the next frame.
@@ -91,15 +97,22 @@ class LiveTracker(FaceFollower):
         self._num_frames += 1
         self._last_seconds = pts_seconds
         if self._shots.is_cut(image):
-            self._let_go(self._active)
+            self._leave_shot()
             self._last_key_seconds = -np.inf
         self._follow(frame)
         if self._is_key(frame):
             self._last_key_seconds = pts_seconds
-            found = self._detector.detect_faces(image)
-            self._join(frame, self._begin(frame, found[self._confirm(frame, found)], shot=0))
+            if pts_seconds - self._detected_seconds >= self._still_seconds or self._is_news(frame):
+                self._detect(frame)
             self._let_go(self._gone(frame))
         return self._tell(frame)
+
+    def _detect(self, frame: _Picture) -> None:
+        """Run the full detector; follow the faces that are new."""
+        found = self._detector.detect_faces(frame.image)
+        self._join(frame, self._begin(frame, found[self._confirm(frame, found)], shot=0))
+        self._remember(frame, found)
+        self._detected_seconds = frame.pts_seconds
 
     def _is_key(self, frame: _Picture) -> bool:
         # Times of cameras jitter: a key frame comes rather a little early than a whole frame late.

@@ -16,8 +16,7 @@ import numpy as np
 from emotemporal.faces.detector import FaceDetector
 from emotemporal.faces.following import MAX_UNLIKE, FaceFollower, box_at, is_same_face, sighting_of
 from emotemporal.faces.shots import ShotCutDetector
-from emotemporal.faces.stillness import KnownPicture
-from emotemporal.faces.trail import Sighting, Trail, face_look, look_distance
+from emotemporal.faces.trail import Trail, face_look, look_distance
 from emotemporal.structures import Detections, FaceRows, FrameBatch, Track, TrackStatus
 
 _LOST_FRAMES = 2
@@ -90,8 +89,6 @@ class FaceTracker(FaceFollower):
         self._min_track_score = min_track_score
         self._waiting: list[_Frame] = []
         """Frames since the last key frame: not yet handed out."""
-        self._known: KnownPicture | None = None
-        """What the full detector has last looked at, in this shot; None unless all its faces are followed."""
         self._detected_index = 0
         self._trails: list[Trail] = []
         """All faces, in the order of their ids."""
@@ -129,7 +126,6 @@ class FaceTracker(FaceFollower):
             raise ValueError(f"frames must be consecutive: expected {expected}, found {frame.frame_index}")
         if self._shots.is_cut(frame.image):
             yield from self._end_shot()
-            self._known = None
             self._shot_lengths.append(0)
         is_first = self._shot_lengths[-1] == 0
         self._pts_seconds.append(frame.pts_seconds)
@@ -142,7 +138,7 @@ class FaceTracker(FaceFollower):
     def _end_shot(self) -> Iterator[FaceRows]:
         if self._waiting:
             yield from self._settle(self._waiting[-1])
-        self._let_go(self._active)
+        self._leave_shot()
 
     def _must_search(self, frame: _Frame) -> bool:
         """True soon after a face is lost, unless the detector has only just run."""
@@ -153,18 +149,11 @@ class FaceTracker(FaceFollower):
 
     def _settle(self, frame: _Frame) -> Iterator[FaceRows]:
         """Hand out everything up to a frame, on which the full detector runs unless nothing is new there."""
-        if not self._is_known(frame):
+        since = frame.frame_index - self._detected_index
+        if since >= self._still_interval or self._is_news(frame):
             self._detect(frame)
         yield from self._emit()
         self._let_go(self._gone(frame))
-
-    def _is_known(self, frame: _Frame) -> bool:
-        """True if the full detector would find on a frame just the faces that are followed."""
-        if self._known is None or frame.frame_index - self._detected_index >= self._still_interval:
-            return False
-        confirmed = self._confirmed_on(frame)
-        are_sure = len(confirmed) == len(self._active) and all(s.score >= self._min_score for s in confirmed)
-        return are_sure and self._known.is_unchanged(frame.image, *_places(confirmed))
 
     def _detect(self, frame: _Frame) -> None:
         """Run the full detector; follow the faces that are new."""
@@ -173,15 +162,8 @@ class FaceTracker(FaceFollower):
         for trail in self._join(frame, self._trace_back(frame, new)):
             self._trails.append(trail)
             trail.track_id = len(self._trails)
-        confirmed = self._confirmed_on(frame)
-        all_are_followed = len(confirmed) == len(found)
-        self._known = KnownPicture(frame.image, *_places(confirmed)) if all_are_followed else None
+        self._remember(frame, found)
         self._detected_index = frame.frame_index
-
-    def _confirmed_on(self, frame: _Frame) -> list[Sighting]:
-        """Return where the faces in sight are that the full detector saw as well when it last looked."""
-        lasts = (trail.last for trail in self._active if trail.num_unconfirmed == 0)
-        return [sighting for sighting in lasts if sighting.frame_index == frame.frame_index]
 
     def _trace_back(self, frame: _Frame, found: Detections) -> list[Trail]:
         """Follow new faces from the key frame back into the waiting frames."""
@@ -249,10 +231,3 @@ class FaceTracker(FaceFollower):
         lasted = self._pts_seconds[last] - self._pts_seconds[first]
         lasts = lasted >= self._min_track_seconds or 2 * len(rows) >= self._shot_lengths[trail.shot]
         return lasts and 2 * len(rows) > last - first and float(detected.mean()) >= self._min_track_score
-
-
-def _places(sightings: list[Sighting]) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes float32 (M, 4) and landmarks float32 (M, 5, 2)."""
-    boxes = np.array([sighting.box for sighting in sightings], np.float32)
-    landmarks = np.array([sighting.landmarks for sighting in sightings], np.float32)
-    return boxes.reshape(-1, 4), landmarks.reshape(-1, 5, 2)

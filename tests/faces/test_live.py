@@ -57,7 +57,7 @@ def test_a_face_that_returns_in_time_keeps_its_id(live_script):
 def test_a_lost_face_is_searched_for_before_the_next_key_frame(live_script, stub):
     path = moving(20, 30, present=lambda i: not i >= 18)
     detector = stub([path])
-    live_script(24, [path], detector=detector)
+    live_script(24, [path], detector=detector, still_seconds=0)
     assert detector.detect_calls == [0, 12, 18]
 
 
@@ -91,10 +91,18 @@ def test_crossing_faces_keep_their_ids(live_script):
     np.testing.assert_allclose(last.found.boxes, [front(79), back(79)], atol=1e-3)
 
 
+def test_where_nothing_is_new_the_detector_is_spared(live_script, stub):
+    path, other = moving(20, 30), moving(110, 30, present=lambda i: i >= 60)
+    detector = stub([path, other])
+    told = live_script(80, [path, other], detector=detector)
+    assert detector.detect_calls == [0, 48, 60]
+    assert [ids(told)[i] for i in (50, 70)] == [[1], [1, 2]]
+
+
 def test_what_the_detector_sees_no_more_is_let_go(live_script, stub):
     """A refinement that clings to something is trusted for two key frames, then no longer."""
     path = moving(50, 30)
-    told = live_script(80, [path], detector=stub([path], undetected=frozenset(range(1, 80))))
+    told = live_script(80, [path], detector=stub([path], undetected=frozenset(range(1, 80))), still_seconds=0)
     assert ids(told)[35] == [1]
     assert ids(told)[37:] == [[]] * 43
 
@@ -116,4 +124,4 @@ def test_what_cannot_be_is_refused(stub, scenery):
     with pytest.raises(ValueError, match="times must increase"):
         tracker.update(scenery(0), 1.0)
     with pytest.raises(ValueError, match="key_seconds"):
-        LiveTracker(stub([]), key_seconds=-1)
+        LiveTracker(stub([]), still_seconds=-1)
