@@ -140,7 +140,7 @@ def mirror_offsets(detector: FaceFinder, frame: np.ndarray) -> np.ndarray:
 
 def _label_every_frame(pipeline: EmotionPipeline, detector: FullMtcnn, clip: Path) -> Rows:
     everywhere = EmotionPipeline(pipeline.checkpoint, device=pipeline.device, detector=detector)
-    with patch("emotemporal.pipeline.FaceTracker", partial(FaceTracker, key_interval=1, still_interval=1)):
+    with patch("emotemporal.pipeline.FaceTracker", partial(FaceTracker, key_interval=1, still_seconds=0)):
         return Rows.of(everywhere.analyze(clip))
 
 

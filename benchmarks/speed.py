@@ -98,7 +98,7 @@ def run_round(rounds: ClipRounds, detector: MTCNN, peer_python: Path | None) -> 
     """Run everything once."""
     for name, flags in ((PIPELINE, ["--per-frame"]), (_OVERLAY, ["--per-frame", "--overlay"])):
         rounds.add(name, predict(rounds.clip, flags), rounds.num_frames)
-    with patch("emotemporal.pipeline.FaceTracker", partial(FaceTracker, still_interval=1)):
+    with patch("emotemporal.pipeline.FaceTracker", partial(FaceTracker, still_seconds=0)):
         rounds.add(_NONE_SPARED, predict(rounds.clip, ["--per-frame"]), rounds.num_frames)
     with Stopwatch() as watch, VideoReader(rounds.clip) as reader:
         decoded = sum(len(batch) for batch in reader)

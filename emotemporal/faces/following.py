@@ -27,6 +27,9 @@ _MAX_RETURN_RATIO = 1.8
 _AGREEMENT = 0.85
 """A refined box and the detector's that share this part are equally right, and the refined one jumps less, by
 half. Of 215 frontal faces on key frames 98 % share more; what shares less has slipped, as profiles do."""
+STILL_SECONDS = 1.9
+"""Longest time without the full detector where nothing is new, less what key frames' times may be off: it may
+have overlooked a face. Of 25 frames a second it then sees every 48th, of 30 every 60th."""
 MAX_UNLIKE = 0.2
 """Greatest difference of two looks of one person within a shot; a quarter or half of a second apart it is
 0.02 to 0.08 in the middle and 0.09 to 0.22 for the worst of a hundred, in four real clips."""
@@ -54,6 +57,8 @@ class FaceFollower:
 
     Args:
         detector: finds and refines faces.
+        still_seconds: time from which on a key frame is looked at by the full detector even where nothing
+            changes but the faces that are followed.
         max_gap_seconds: a face that returns within this time, at a plausible place, keeps its id.
         min_score: least score of a detection that starts a track; one that confirms or continues a
             track need only pass the detector's own threshold.
@@ -67,15 +72,20 @@ class FaceFollower:
         self,
         detector: FaceDetector,
         *,
+        still_seconds: float,
         max_gap_seconds: float,
         min_score: float,
         min_refined_score: float,
         max_unconfirmed: int,
         shots: ShotCutDetector | None,
     ) -> None:
-        if max_gap_seconds < 0:
-            raise ValueError(f"max_gap_seconds must not be negative, found {max_gap_seconds}")
+        if still_seconds < 0 or max_gap_seconds < 0:
+            raise ValueError(
+                f"still_seconds and max_gap_seconds must not be negative, found {still_seconds} and "
+                f"{max_gap_seconds}"
+            )
         self._detector = detector
+        self._still_seconds = still_seconds
         self._max_gap_seconds = max_gap_seconds
         self._min_score = min_score
         self._min_refined_score = min_refined_score
@@ -85,6 +95,7 @@ class FaceFollower:
         """Faces in sight or lost for less than `max_gap_seconds`."""
         self._known: KnownPicture | None = None
         """What the full detector has last looked at, in this shot; None unless it all is followed."""
+        self._known_seconds = 0.0
 
     def _follow(self, frame: Frame) -> None:
         """Look on this frame for every active face, from where it was last."""
@@ -176,11 +187,14 @@ class FaceFollower:
         """Keep what a key frame shows, once its detections are confirmed and joined."""
         confirmed = self._confirmed_on(frame)
         self._known = KnownPicture(frame.image, *_places(confirmed)) if len(confirmed) == len(found) else None
+        self._known_seconds = frame.pts_seconds
 
     def _is_news(self, frame: Frame) -> bool:
-        """False if the full detector would find just what it found last, the faces that are followed."""
+        """False if the full detector would find what it has found lately: the faces that are followed."""
+        if self._known is None or frame.pts_seconds - self._known_seconds >= self._still_seconds:
+            return True
         confirmed = self._confirmed_on(frame)
-        if self._known is None or len(confirmed) < len(self._active):
+        if len(confirmed) < len(self._active):
             return True
         are_sure = all(sighting.score >= self._min_score for sighting in confirmed)
         return not (are_sure and self._known.is_unchanged(frame.image, *_places(confirmed)))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from emotemporal.faces.detector import FaceDetector
-from emotemporal.faces.following import FaceFollower
+from emotemporal.faces.following import STILL_SECONDS, FaceFollower
 from emotemporal.faces.shots import ShotCutDetector
 from emotemporal.faces.trail import Trail
 from emotemporal.structures import Detections
@@ -40,9 +40,9 @@ class LiveTracker(FaceFollower):
         detector: finds and refines faces.
         key_seconds: time between two runs of the full detector; the first frame of a shot is always a key
             frame.
-        still_seconds: the same at most, where nothing changes but the faces that are followed.
         search_seconds: least time between two such runs when a face was lost.
-        max_gap_seconds, min_score, min_refined_score, max_unconfirmed, shots: as of `FaceFollower`.
+        still_seconds, max_gap_seconds, min_score, min_refined_score, max_unconfirmed, shots: as of
+            `FaceFollower`.
         min_sightings: frames on which a face must have been seen before it is told of.
     """
 
@@ -51,7 +51,7 @@ class LiveTracker(FaceFollower):
         detector: FaceDetector,
         *,
         key_seconds: float = 0.48,
-        still_seconds: float = 1.92,
+        still_seconds: float = STILL_SECONDS,
         search_seconds: float = 0.16,
         max_gap_seconds: float = 0.5,
         min_score: float = 0.9,
@@ -60,14 +60,13 @@ class LiveTracker(FaceFollower):
         min_sightings: int = 3,
         shots: ShotCutDetector | None = None,
     ) -> None:
-        spans = (key_seconds, still_seconds, search_seconds)
-        if min(spans) < 0:
+        if key_seconds < 0 or search_seconds < 0:
             raise ValueError(
-                "key_seconds, still_seconds and search_seconds must not be negative, "
-                f"found {', '.join(map(str, spans))}"
+                f"key_seconds and search_seconds must not be negative, found {key_seconds}, {search_seconds}"
             )
         super().__init__(
             detector,
+            still_seconds=still_seconds,
             max_gap_seconds=max_gap_seconds,
             min_score=min_score,
             min_refined_score=min_refined_score,
@@ -75,14 +74,12 @@ class LiveTracker(FaceFollower):
             shots=shots,
         )
         self._key_seconds = key_seconds
-        self._still_seconds = still_seconds
         self._search_seconds = search_seconds
         self._min_sightings = min_sightings
         self._num_frames = 0
         self._num_people = 0
         self._last_seconds = -np.inf
         self._last_key_seconds = -np.inf
-        self._detected_seconds = -np.inf
 
     def update(self, image: np.ndarray, pts_seconds: float) -> FacesNow:
         """Take the next frame.
@@ -102,7 +99,7 @@ class LiveTracker(FaceFollower):
         self._follow(frame)
         if self._is_key(frame):
             self._last_key_seconds = pts_seconds
-            if pts_seconds - self._detected_seconds >= self._still_seconds or self._is_news(frame):
+            if self._is_news(frame):
                 self._detect(frame)
             self._let_go(self._gone(frame))
         return self._tell(frame)
@@ -112,7 +109,6 @@ class LiveTracker(FaceFollower):
         found = self._detector.detect_faces(frame.image)
         self._join(frame, self._begin(frame, found[self._confirm(frame, found)], shot=0))
         self._remember(frame, found)
-        self._detected_seconds = frame.pts_seconds
 
     def _is_key(self, frame: _Picture) -> bool:
         # Times of cameras jitter: a key frame comes rather a little early than a whole frame late.

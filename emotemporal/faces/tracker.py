@@ -14,7 +14,14 @@ from typing import NamedTuple
 import numpy as np
 
 from emotemporal.faces.detector import FaceDetector
-from emotemporal.faces.following import MAX_UNLIKE, FaceFollower, box_at, is_same_face, sighting_of
+from emotemporal.faces.following import (
+    MAX_UNLIKE,
+    STILL_SECONDS,
+    FaceFollower,
+    box_at,
+    is_same_face,
+    sighting_of,
+)
 from emotemporal.faces.shots import ShotCutDetector
 from emotemporal.faces.trail import Trail, face_look, look_distance
 from emotemporal.structures import Detections, FaceRows, FrameBatch, Track, TrackStatus
@@ -48,7 +55,8 @@ class FaceTracker(FaceFollower):
     Args:
         detector: finds and refines faces.
         key_interval: frames between two runs of the full detector.
-        still_interval: the same at most, where nothing changes but the faces that are followed.
+        still_seconds: time from which on the full detector runs on the next key frame even where nothing
+            changes but the faces that are followed.
         search_interval: least frames between two such runs when faces were lost.
         max_gap_seconds, min_score, min_refined_score, max_unconfirmed, shots: as of `FaceFollower`.
         min_track_seconds: shorter tracks are dropped, unless they fill half of their shot.
@@ -61,7 +69,7 @@ class FaceTracker(FaceFollower):
         detector: FaceDetector,
         *,
         key_interval: int = 12,
-        still_interval: int = 48,
+        still_seconds: float = STILL_SECONDS,
         search_interval: int = 4,
         max_gap_seconds: float = 0.5,
         min_score: float = 0.9,
@@ -71,11 +79,11 @@ class FaceTracker(FaceFollower):
         min_track_score: float = 0.85,
         shots: ShotCutDetector | None = None,
     ) -> None:
-        intervals = (key_interval, still_interval, search_interval)
-        if min(intervals) < 1:
-            raise ValueError(f"intervals must be at least 1, found {', '.join(map(str, intervals))}")
+        if key_interval < 1 or search_interval < 1:
+            raise ValueError(f"intervals must be at least 1, found {key_interval} and {search_interval}")
         super().__init__(
             detector,
+            still_seconds=still_seconds,
             max_gap_seconds=max_gap_seconds,
             min_score=min_score,
             min_refined_score=min_refined_score,
@@ -83,13 +91,11 @@ class FaceTracker(FaceFollower):
             shots=shots,
         )
         self._key_interval = key_interval
-        self._still_interval = still_interval
         self._search_interval = search_interval
         self._min_track_seconds = min_track_seconds
         self._min_track_score = min_track_score
         self._waiting: list[_Frame] = []
         """Frames since the last key frame: not yet handed out."""
-        self._detected_index = 0
         self._trails: list[Trail] = []
         """All faces, in the order of their ids."""
         self._pts_seconds: list[float] = []
@@ -149,8 +155,7 @@ class FaceTracker(FaceFollower):
 
     def _settle(self, frame: _Frame) -> Iterator[FaceRows]:
         """Hand out everything up to a frame, on which the full detector runs unless nothing is new there."""
-        since = frame.frame_index - self._detected_index
-        if since >= self._still_interval or self._is_news(frame):
+        if self._is_news(frame):
             self._detect(frame)
         yield from self._emit()
         self._let_go(self._gone(frame))
@@ -163,7 +168,6 @@ class FaceTracker(FaceFollower):
             self._trails.append(trail)
             trail.track_id = len(self._trails)
         self._remember(frame, found)
-        self._detected_index = frame.frame_index
 
     def _trace_back(self, frame: _Frame, found: Detections) -> list[Trail]:
         """Follow new faces from the key frame back into the waiting frames."""

@@ -123,5 +123,6 @@ def test_what_cannot_be_is_refused(stub, scenery):
     tracker.update(scenery(0), 1.0)
     with pytest.raises(ValueError, match="times must increase"):
         tracker.update(scenery(0), 1.0)
-    with pytest.raises(ValueError, match="key_seconds"):
-        LiveTracker(stub([]), still_seconds=-1)
+    for setting in ("key_seconds", "still_seconds"):
+        with pytest.raises(ValueError, match=setting):
+            LiveTracker(stub([]), **{setting: -1})

@@ -25,7 +25,7 @@ def assert_on_path(track, path):
 
 def test_one_face_is_one_track(track_script):
     path = moving(10, 30, dx=1.5)
-    (track,) = track_script(60, [path], still_interval=1).tracks
+    (track,) = track_script(60, [path], still_seconds=0).tracks
     assert track.track_id == 1
     assert_on_path(track, path)
     np.testing.assert_array_equal(track.frame_index, np.arange(60))
@@ -37,7 +37,7 @@ def test_one_face_is_one_track(track_script):
 
 def test_a_long_track_keeps_every_sighting(track_script):
     path = moving(10, 30, dx=0.1, present=lambda i: not 400 <= i < 405)
-    (track,) = track_script(700, [path], still_interval=1).tracks
+    (track,) = track_script(700, [path], still_seconds=0).tracks
     np.testing.assert_array_equal(track.frame_index, np.arange(700))
     np.testing.assert_array_equal(np.flatnonzero(~track.seen), np.arange(400, 405))
     np.testing.assert_allclose(track.boxes[:, 0], 10 + 0.1 * np.arange(700), atol=1e-3)
@@ -151,7 +151,7 @@ def test_lost_face_is_looked_for_early(track_script, stub):
         return (x, 40, x + 24, 64)
 
     detector = stub([path])
-    (track,) = track_script(48, [path], detector=detector, still_interval=1).tracks
+    (track,) = track_script(48, [path], detector=detector, still_seconds=0).tracks
     assert detector.detect_calls[:3] == [0, 12, 16]
     assert len(track) == 48
 
@@ -174,7 +174,7 @@ def test_profile_survives_some_missed_key_frames(track_script, stub):
 def test_what_the_detector_never_confirms_is_given_up(track_script, stub):
     path = moving(30, 40)
     detector = stub([path], undetected=frozenset(range(5, 200)))
-    (track,) = track_script(120, [path], detector=detector, still_interval=1).tracks
+    (track,) = track_script(120, [path], detector=detector, still_seconds=0).tracks
     assert track.frame_index[-1] == 36
 
 
@@ -313,7 +313,7 @@ def test_finished_tracker_takes_no_more(stub, make_batches):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"key_interval": 0}, {"still_interval": 0}, {"search_interval": 0}, {"max_gap_seconds": -1}]
+    "settings", [{"key_interval": 0}, {"still_seconds": -1}, {"search_interval": 0}, {"max_gap_seconds": -1}]
 )
 def test_bad_settings_are_refused(stub, settings):
     with pytest.raises(ValueError, match=r"at least|negative"):
