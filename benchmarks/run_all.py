@@ -24,6 +24,7 @@ _BENCHMARKS = {
         *(_DATA / "clips" / name for name in ("single_face.mp4", "stage_two_faces.mp4")),
     ],
     "speed.py": [_DATA / "clips"],
+    "spared.py": [_DATA / "java_sed"],
     "gpu_speed.py": [_DATA / "clips"],
     "live.py": [_DATA / "clips"],
     "scaling.py": [_DATA / "clips"],
