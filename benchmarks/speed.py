@@ -5,9 +5,9 @@ python benchmarks/speed.py ../shared/data/clips [--peer-python PYTHON]
 Of each clip in turn, round after round: `predict_clip.py --per-frame` from opening the file to its written
 results, the same with `--overlay`, the same with the full detector on every key frame, still or not, decoding
 alone, and facenet-pytorch's `MTCNN.detect` alone, with its own settings, on frames already in memory (a part
-of them, since it is slow). Start-up is apart: the networks are
-loaded once, and a first run is not counted. With `--peer-python`, whose environment has `fer` or `deepface`,
-those run as well, on the frames that MTCNN sees. A ratio compares what ran in the same round.
+of them, since it is slow). Start-up is apart: the networks are loaded once, and a first run is not counted.
+With `--peer-python`, whose environment has `fer` or `deepface`, those run as well, on the frames that MTCNN
+sees. A ratio compares what ran in the same round.
 
 Start: the command as a fresh process on 3 s of video. Folder: `predict_clip.py FOLDER` on all cores against
 the very same command on one core.

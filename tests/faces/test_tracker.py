@@ -221,11 +221,8 @@ def test_a_weak_detection_is_looked_at_again(track_script, stub):
     class Weak(stub):
         def detect_faces(self, frame):
             found = super().detect_faces(frame)
-            return (
-                found
-                if len(self.detect_calls) == 3
-                else Detections(found.boxes, found.scores * 0.8, found.landmarks)
-            )
+            certainty = 1.0 if len(self.detect_calls) == 3 else 0.8
+            return Detections(found.boxes, found.scores * certainty, found.landmarks)
 
     detector = Weak([path])
     (track,) = track_script(60, [path], detector=detector).tracks
